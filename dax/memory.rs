@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bounded reads of kernel memory.
+
+use crate::bindings;
+use core::{cmp::Ordering, ptr::NonNull};
+use erodax_format::{Error, Image};
+use kernel::iov::IovIterDest;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Bytes in kernel memory that somebody else may own and even change: they are only ever
+/// copied out, never referenced.
+///
+/// # Invariants
+///
+/// `start..start + len` is mapped and readable for as long as the value is used.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: The bytes are plain memory that any CPU may read.
+unsafe impl Send for Memory {}
+// SAFETY: As above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Memory at a kernel address.
+    ///
+    /// # Safety
+    ///
+    /// `start..start + len` must be mapped and readable for as long as the value is used.
+    pub(super) unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self { start, len }
+    }
+
+    /// Bytes in it.
+    pub(crate) fn size(&self) -> usize {
+        self.len
+    }
+
+    /// The part of `len` bytes at `offset`, if it lies inside.
+    pub(crate) fn part(&self, offset: u64, len: u64) -> Option<Self> {
+        let (offset, len) = (usize::try_from(offset).ok()?, usize::try_from(len).ok()?);
+        if offset.checked_add(len)? > self.len {
+            return None;
+        }
+        // SAFETY: `offset` is inside (or one past) what the invariant calls mapped.
+        let start = unsafe { self.start.add(offset) };
+        // INVARIANT: A part of memory for which the invariant holds.
+        Some(Self { start, len })
+    }
+
+    /// Copies all of it to the reader; returns the bytes copied, fewer where its buffer
+    /// ends or faults.
+    pub(crate) fn copy_to_iter(&self, iter: &mut IovIterDest<'_>) -> usize {
+        // `_copy_to_iter`: the check of `copy_to_iter` is for slab objects, and it takes
+        // memory in compound pages for one object.
+        // SAFETY: The memory is readable by the invariant; `iter` is a valid iterator.
+        unsafe { bindings::_copy_to_iter(self.start.as_ptr().cast(), self.len, iter.as_raw()) }
+    }
+
+    /// Whether every byte is zero.
+    pub(crate) fn is_zero(&self) -> bool {
+        let start = self.start.as_ptr().cast();
+        // SAFETY: The memory is readable by the invariant.
+        unsafe { bindings::memchr_inv(start, 0, self.len) }.is_null()
+    }
+}
+
+impl Image for Memory {
+    #[inline]
+    fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    #[inline]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> erodax_format::Result<()> {
+        let part = self
+            .part(offset, buf.len() as u64)
+            .ok_or(Error::OutOfBounds)?;
+        // SAFETY: `part` is readable by its invariant and as long as `buf`, which is ours.
+        unsafe {
+            bindings::memcpy(
+                buf.as_mut_ptr().cast(),
+                part.start.as_ptr().cast(),
+                part.len,
+            )
+        };
+        Ok(())
+    }
+
+    #[inline]
+    fn read<T: FromBytes + IntoBytes>(&self, offset: u64) -> erodax_format::Result<T> {
+        /// `T` at any address.
+        #[repr(C, packed)]
+        struct Unaligned<T>(T);
+
+        let size = size_of::<T>() as u64;
+        let part = self.part(offset, size).ok_or(Error::OutOfBounds)?;
+        // Volatile: the bytes may change, and what is checked later must be what was read.
+        // SAFETY: `part` is readable and as long as `T`, which takes any bytes.
+        let Unaligned(value) = unsafe { part.start.cast::<Unaligned<T>>().read_volatile() };
+        Ok(value)
+    }
+
+    #[inline]
+    fn cmp_at(&self, offset: u64, len: usize, other: &[u8]) -> erodax_format::Result<Ordering> {
+        let part = self.part(offset, len as u64).ok_or(Error::OutOfBounds)?;
+        let (ours, theirs) = (part.start.as_ptr().cast(), other.as_ptr().cast());
+        // SAFETY: `part` is readable by its invariant, and `other` is a slice.
+        let order = unsafe { bindings::memcmp(ours, theirs, len.min(other.len())) };
+        Ok(order.cmp(&0).then(len.cmp(&other.len())))
+    }
+
+    #[inline]
+    fn strnlen_at(&self, offset: u64, max: usize) -> erodax_format::Result<usize> {
+        let part = self.part(offset, max as u64).ok_or(Error::OutOfBounds)?;
+        // SAFETY: `part` is readable by its invariant.
+        Ok(unsafe { bindings::strnlen(part.start.as_ptr().cast(), max) })
+    }
+}
+
+/// Gives the reader `len` zeros; returns how many it took.
+pub(crate) fn zero_iter(iter: &mut IovIterDest<'_>, len: u64) -> usize {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    // SAFETY: A valid iterator.
+    unsafe { bindings::iov_iter_zero(len, iter.as_raw()) }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The DAX layer: memory that holds EROFS images, as DAX devices.
+//!
+//! `param` reads what the user asks for, `region` decides which memory may be served,
+//! `initrd` finds it in the retained initrd, `device` makes a `dax_device` and a character
+//! device of each region, `source` turns a mount source into a `View` of its memory and
+//! `mapping` inserts the pages of such a view into user mappings.
+
+mod chardev;
+mod device;
+mod initrd;
+mod mapping;
+mod memory;
+mod param;
+mod region;
+mod source;
+mod sysfs;
+
+pub(crate) use device::Devices;
+pub(crate) use mapping::Run;
+pub(crate) use memory::zero_iter;
+pub(crate) use source::View;
+
+use crate::bindings;
+use kernel::{error::to_result, prelude::*};
+
+/// Serves the memory that the `region=` parameter names.
+///
+/// Every refusal has been written to the kernel log when this returns.
+pub(crate) fn serve(parameter: &[u8]) -> Result<Devices> {
+    let request = param::parse(parameter).map_err(|error| {
+        pr_err!("{}\n", error.advice());
+        match error {
+            param::ParamError::Overflow => ERANGE,
+            _ => EINVAL,
+        }
+    })?;
+    let regions = match request {
+        param::Request::Initrd => initrd::images()?,
+        param::Request::Ranges(ranges) => {
+            refuse_under_lockdown()?;
+            let mut regions = KVec::new();
+            for range in ranges {
+                regions.push(region::Region::at(range)?, GFP_KERNEL)?;
+            }
+            regions
+        }
+    };
+    Devices::create(regions)
+}
+
+/// Addresses chosen by the user are what kernel lockdown keeps from module parameters.
+fn refuse_under_lockdown() -> Result {
+    let reason = bindings::lockdown_reason_LOCKDOWN_MODULE_PARAMETERS;
+    // SAFETY: Only reads the reason; may be called from any context.
+    let answer = to_result(unsafe { bindings::security_locked_down(reason) });
+    answer.inspect_err(|_| {
+        pr_err!("region= with addresses is refused under kernel lockdown: use region=initrd\n")
+    })
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which memory may be served.
+//!
+//! System RAM belongs to the page allocator unless the boot code kept it aside: of it only
+//! the retained initrd is served, and only while each of its pages is reserved and held.
+
+use super::{
+    initrd::Retained,
+    param::{ParamError, Range},
+};
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::{
+    fmt,
+    page::{BorrowedPage, PAGE_SHIFT, PAGE_SIZE},
+    prelude::*,
+    sync::Arc,
+};
+
+/// What kind of memory a region is, which decides how its pages can be mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// System RAM that the boot code kept because of `retain_initrd`: ordinary pages with a
+    /// `struct page`, reserved, with a reference that nobody drops.
+    RetainedInitrd,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RetainedInitrd => "initrd",
+        })
+    }
+}
+
+/// One image's memory.
+///
+/// # Invariants
+///
+/// 1. `image` lies inside the pages `first_pfn..first_pfn + page_count`, beginning in the
+///    first and ending in the last: the image padded outward to pages.
+/// 2. Each of these pages is mapped in the kernel, `base` being the address of the first,
+///    has a `struct page`, and is held for as long as the region exists.
+pub(crate) struct Region {
+    image: Range,
+    first_pfn: usize,
+    page_count: usize,
+    base: NonNull<u8>,
+    kind: Kind,
+    name: KVec<u8>,
+}
+
+// SAFETY: By invariant 2 the memory is there for every CPU; the rest is plain data.
+unsafe impl Send for Region {}
+// SAFETY: As above; nothing is ever changed.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// The region at an address that the user gave.
+    pub(super) fn at(range: Range) -> Result<Arc<Self>> {
+        let (start, size) = (range.address, range.size);
+        match ram_share(padded(range)?) {
+            Share::None => {
+                pr_err!(
+                    "region {:#x},{:#x} is beyond memory: nothing to serve there\n",
+                    start,
+                    size
+                );
+                Err(ERANGE)
+            }
+            Share::Some => match Retained::find() {
+                Some(retained) if retained.range().contains(range) => {
+                    Self::in_retained(range, KVec::new())
+                }
+                Some(retained) => {
+                    pr_err!(
+                        "region {:#x},{:#x} is in use by the kernel: of System RAM only \
+                         the retained initrd at {:#x},{:#x} can be served\n",
+                        start,
+                        size,
+                        retained.range().address,
+                        retained.range().size,
+                    );
+                    Err(EBUSY)
+                }
+                None => {
+                    pr_err!(
+                        "region {:#x},{:#x} is in use by the kernel, which keeps no \
+                         initrd: boot with retain_initrd on the kernel command line\n",
+                        start,
+                        size,
+                    );
+                    Err(EBUSY)
+                }
+            },
+        }
+    }
+
+    /// The region of an image that lies in the retained initrd.
+    pub(super) fn in_retained(image: Range, name: KVec<u8>) -> Result<Arc<Self>> {
+        let pages = padded(image)?;
+        let first_pfn = usize::try_from(pages.address >> PAGE_SHIFT)?;
+        let page_count = usize::try_from(pages.size >> PAGE_SHIFT)?;
+        for pfn in first_pfn..first_pfn + page_count {
+            // SAFETY: The helper takes any number.
+            if !unsafe { bindings::erodax_pfn_is_held(pfn) } {
+                pr_err!(
+                    "the initrd's page at {:#x} has been freed: boot with retain_initrd on the \
+                     kernel command line\n",
+                    pfn << PAGE_SHIFT
+                );
+                return Err(EBUSY);
+            }
+        }
+        // SAFETY: Only arithmetic; the pages are System RAM, which the kernel maps.
+        let base = unsafe { bindings::erodax_phys_to_virt(pages.address) };
+        // INVARIANT: 1: `padded` rounds outward. 2: The pages are reserved System RAM with a
+        // reference of the boot code's that nothing drops: the kernel's direct map covers them.
+        let region = Self {
+            image,
+            first_pfn,
+            page_count,
+            base: NonNull::new(base.cast()).ok_or(EFAULT)?,
+            kind: Kind::RetainedInitrd,
+            name,
+        };
+        Ok(Arc::new(region, GFP_KERNEL)?)
+    }
+
+    /// Physical bytes of the image.
+    pub(super) fn image(&self) -> Range {
+        self.image
+    }
+
+    /// What kind of memory it is.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Name of the initrd member that holds the image; empty for a region given by address.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Offset of the image's first byte in its first page.
+    pub(super) fn offset_in_page(&self) -> usize {
+        // Less than a page, so nothing is cut off.
+        (self.image.address & (PAGE_SIZE as u64 - 1)) as usize
+    }
+
+    /// Address, pfn and number of the pages that hold the image, the first being `index`.
+    pub(super) fn pages_from(&self, index: usize) -> Option<(NonNull<u8>, usize, usize)> {
+        let left = self
+            .page_count
+            .checked_sub(index)
+            .filter(|&left| left > 0)?;
+        // SAFETY: `index` is less than `page_count`: inside the mapping of invariant 2.
+        let address = unsafe { self.base.add(index << PAGE_SHIFT) };
+        Some((address, self.first_pfn + index, left))
+    }
+
+    /// The page that holds exactly the image's bytes from `offset` to `offset` + a page.
+    ///
+    /// None if these bytes are no whole page of memory: where the image is not aligned to
+    /// pages, or at its end, where the rest of the page is not the image's.
+    pub(crate) fn page_at(&self, offset: u64) -> Option<BorrowedPage<'_>> {
+        let page_size = PAGE_SIZE as u64;
+        let address = self.image.address.checked_add(offset)?;
+        if address % page_size != 0 || offset.checked_add(page_size)? > self.image.size {
+            return None;
+        }
+        let pfn = usize::try_from(address >> PAGE_SHIFT).ok()?;
+        // SAFETY: Inside the region, so that by invariant 2 there is a `struct page`.
+        let page = unsafe { bindings::erodax_pfn_to_page(pfn) };
+        // SAFETY: By invariant 2 the page is held as long as the region is.
+        Some(unsafe { BorrowedPage::from_raw(NonNull::new(page)?) })
+    }
+}
+
+/// Whether any of some pages are System RAM.
+enum Share {
+    None,
+    Some,
+}
+
+fn ram_share(pages: Range) -> Share {
+    let (flags, any) = (bindings::IORESOURCE_SYSTEM_RAM, bindings::IORES_DESC_NONE);
+    // SAFETY: Takes any range; only walks the resource tree.
+    let answer = unsafe {
+        bindings::region_intersects(
+            pages.address,
+            pages.size as usize,
+            flags as usize,
+            any as usize,
+        )
+    };
+    if answer == bindings::REGION_DISJOINT as i32 {
+        Share::None
+    } else {
+        Share::Some
+    }
+}
+
+/// The whole pages that hold `range`.
+fn padded(range: Range) -> Result<Range> {
+    let mask = PAGE_SIZE as u64 - 1;
+    let start = range.address & !mask;
+    let end = range.end().checked_add(mask).map(|end| end & !mask);
+    end.and_then(|end| Range::new(start, end - start).ok())
+        .ok_or_else(|| {
+            pr_err!("{}\n", ParamError::Overflow.advice());
+            ERANGE
+        })
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From what was given to mount to the memory that holds the image.
+
+use super::{
+    chardev,
+    device::is_ours,
+    mapping::{map_window, Run},
+    memory::Memory,
+    region::Region,
+};
+use crate::{
+    bindings,
+    vfs::{Fault, Outcome},
+};
+use core::{mem::MaybeUninit, ops::Deref};
+use kernel::{
+    cred::Credential,
+    error::{from_err_ptr, to_result},
+    fmt,
+    prelude::*,
+    str::CStrExt,
+    sync::Arc,
+};
+
+/// Why a mount source cannot be used.
+pub(crate) enum SourceError {
+    /// The path cannot be followed, or not be opened.
+    Path(Error),
+    /// Not a device at all.
+    NoDevice,
+    /// A device of another driver.
+    OtherDevice,
+    /// A filesystem mounted with `nodev` holds the device's node.
+    NoDev,
+}
+
+impl SourceError {
+    /// The error code for it.
+    pub(crate) fn errno(&self) -> Error {
+        match self {
+            Self::Path(error) => *error,
+            Self::NoDevice => ENOTBLK,
+            Self::OtherDevice => ENXIO,
+            Self::NoDev => EACCES,
+        }
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(error) if *error == ENOENT => {
+                f.write_str("no such device: is its region among those loaded with region=?")
+            }
+            Self::Path(error) => write!(f, "cannot be opened: error {}", error.to_errno()),
+            Self::NoDevice => f.write_str("is no device: mount one of /dev/erodaxN"),
+            Self::OtherDevice => {
+                f.write_str("is a device of another driver: mount one of /dev/erodaxN")
+            }
+            Self::NoDev => f.write_str("lies on a filesystem mounted with nodev"),
+        }
+    }
+}
+
+/// An image in memory, as a mount sees it.
+///
+/// Derefs to the image's bytes.
+pub(crate) struct View {
+    region: Arc<Region>,
+    memory: Memory,
+}
+
+impl View {
+    /// The view that a path such as /dev/erodax0 leads to.
+    pub(crate) fn open(path: &CStr, credentials: &Credential) -> Result<Self, SourceError> {
+        let path = Path::lookup(path).map_err(SourceError::Path)?;
+        path.check_device()?;
+        let file = path.open(credentials).map_err(SourceError::Path)?;
+        // SAFETY: A device number of ours means that it was opened with our operations, and
+        // the file is open until the end of this function.
+        let device = unsafe { chardev::device_of(file.0) };
+        Ok(Self {
+            region: device.region().clone(),
+            memory: device.memory().map_err(SourceError::Path)?,
+        })
+    }
+
+    /// Whether the image begins at a page of memory, so that its pages can be mapped.
+    pub(crate) fn is_aligned(&self) -> bool {
+        self.region.offset_in_page() == 0
+    }
+
+    /// Offset of the image's first byte in its page.
+    pub(crate) fn offset_in_page(&self) -> usize {
+        self.region.offset_in_page()
+    }
+
+    /// Answers a fault with the image's own pages; see [`map_window`].
+    pub(crate) fn map(&self, fault: &mut Fault<'_>, run: Run) -> Option<Outcome> {
+        map_window(fault, &self.region, run)
+    }
+}
+
+impl Deref for View {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+/// A path that was followed; put back when dropped.
+///
+/// # Invariants
+///
+/// Holds references to a positive dentry and its mount.
+struct Path(bindings::path);
+
+impl Path {
+    fn lookup(name: &CStr) -> Result<Self> {
+        let mut path = MaybeUninit::uninit();
+        // SAFETY: `name` is a string, and `path` is to be written.
+        to_result(unsafe {
+            bindings::kern_path(
+                name.as_char_ptr(),
+                bindings::LOOKUP_FOLLOW,
+                path.as_mut_ptr(),
+            )
+        })?;
+        // INVARIANT: SAFETY: Filled in, with references, by a lookup that succeeded.
+        Ok(Self(unsafe { path.assume_init() }))
+    }
+
+    /// That the path is of one of our devices and may be used.
+    fn check_device(&self) -> Result<(), SourceError> {
+        // SAFETY: The dentry is positive and held by the invariant.
+        let (mode, number) = unsafe {
+            let inode = (*self.0.dentry).d_inode;
+            (u32::from((*inode).i_mode), (*inode).i_rdev)
+        };
+        match mode & bindings::S_IFMT {
+            bindings::S_IFCHR if is_ours(number) => {
+                // SAFETY: The path is valid by the invariant.
+                if unsafe { bindings::erodax_may_open_dev(&self.0) } {
+                    Ok(())
+                } else {
+                    Err(SourceError::NoDev)
+                }
+            }
+            bindings::S_IFCHR | bindings::S_IFBLK => Err(SourceError::OtherDevice),
+            _ => Err(SourceError::NoDevice),
+        }
+    }
+
+    fn open(&self, credentials: &Credential) -> Result<OpenFile> {
+        // SAFETY: The path is valid by the invariant, and so are the credentials.
+        let file = unsafe {
+            bindings::dentry_open(&self.0, bindings::O_RDONLY as i32, credentials.as_ptr())
+        };
+        from_err_ptr(file).map(OpenFile)
+    }
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        // SAFETY: The references are ours by the invariant.
+        unsafe { bindings::path_put(&self.0) };
+    }
+}
+
+/// A file that is open for us alone; closed when dropped.
+struct OpenFile(*mut bindings::file);
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // SAFETY: `dentry_open` gave us the reference.
+        unsafe { bindings::fput(self.0) };
+    }
+}

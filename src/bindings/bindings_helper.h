@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen reads to make `bindings_generated.rs`: only what the kernel
+ * crate's own bindings lack (see `bindgen_allow`).
+ */
+#include <linux/dax.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/fs_parser.h>
+#include <linux/mm.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+#include <linux/statfs.h>
+
+#include "helpers.h"
+
+/* Macros that bindgen cannot evaluate; Kbuild strips the prefix. */
+static const unsigned long ERODAX_CONST_SB_RDONLY = SB_RDONLY;
+static const unsigned long ERODAX_CONST_SB_NOATIME = SB_NOATIME;
+static const unsigned int ERODAX_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
+static const long long ERODAX_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+static const unsigned int ERODAX_CONST_INODE_CACHE_FLAGS = SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT;

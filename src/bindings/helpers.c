@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of the module: wrappers of inline functions and macros, and the two
+ * string parameters, which the kernel crate's `module!` does not offer.
+ */
+#include <linux/io.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/ratelimit.h>
+
+#include "helpers.h"
+
+static char *region;
+module_param(region, charp, 0400);
+MODULE_PARM_DESC(region,
+		 "memory to serve: ADDR,SIZE[,ADDR,SIZE...] (sizes take K, M, G) or \"initrd\" for every EROFS image in the retained initrd");
+
+static char *fstype = "erofs";
+module_param(fstype, charp, 0444);
+MODULE_PARM_DESC(fstype, "name to register the filesystem type under (default: erofs)");
+
+const char *erodax_param_region(void)
+{
+	return region;
+}
+
+const char *erodax_param_fstype(void)
+{
+	return fstype;
+}
+
+struct page *erodax_pfn_to_page(unsigned long pfn)
+{
+	return pfn_to_page(pfn);
+}
+
+/* A page that the boot code reserved and nobody has given back. */
+bool erodax_pfn_is_held(unsigned long pfn)
+{
+	struct page *page;
+
+	if (!pfn_valid(pfn))
+		return false;
+	page = pfn_to_page(pfn);
+	return PageReserved(page) && page_count(page) > 0;
+}
+
+void erodax_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+void *erodax_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+phys_addr_t erodax_virt_to_phys(void *addr)
+{
+	return virt_to_phys(addr);
+}
+
+void *erodax_phys_to_virt(phys_addr_t addr)
+{
+	return phys_to_virt(addr);
+}
+
+/* may_open_dev() of fs/namei.c, which is not exported. */
+bool erodax_may_open_dev(const struct path *path)
+{
+	return !(path->mnt->mnt_flags & MNT_NODEV) &&
+	       !(path->mnt->mnt_sb->s_iflags & SB_I_NODEV);
+}
+
+void erodax_inode_set_owner(struct inode *inode, u32 uid, u32 gid)
+{
+	i_uid_write(inode, uid);
+	i_gid_write(inode, gid);
+}
+
+bool erodax_inode_is_new(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_NEW;
+}
+
+void erodax_mapping_set_large_folios(struct address_space *mapping)
+{
+	mapping_set_large_folios(mapping);
+}
+
+void *erodax_folio_address(struct folio *folio)
+{
+	return folio_address(folio);
+}
+
+struct inode *erodax_folio_inode(struct folio *folio)
+{
+	return folio->mapping->host;
+}
+
+void erodax_folio_end_read(struct folio *folio, bool success)
+{
+	flush_dcache_folio(folio);
+	folio_end_read(folio, success);
+}
+
+size_t erodax_folio_size(struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+loff_t erodax_folio_pos(struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+bool erodax_is_shared_maywrite(const struct vm_area_desc *desc)
+{
+	return is_shared_maywrite(&desc->vma_flags);
+}
+
+bool erodax_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino,
+		     unsigned int type)
+{
+	return dir_emit(ctx, name, len, ino, type);
+}
+
+/* Into the mounter's own log if it has one (fsopen); dmesg is the caller's part. */
+void erodax_log_error(struct fs_context *fc, const char *message)
+{
+	if (fc->log.log)
+		logfc(fc->log.log, NULL, 'e', "%s", message);
+}
+
+/* Whether a message that an image can provoke at will may be logged now. */
+bool erodax_may_log(void)
+{
+	static DEFINE_RATELIMIT_STATE(state, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&state);
+}

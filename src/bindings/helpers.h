@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* C helpers for what Rust cannot call: inline functions, macros, module parameters. */
+#ifndef ERODAX_HELPERS_H
+#define ERODAX_HELPERS_H
+
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/mm.h>
+
+const char *erodax_param_region(void);
+const char *erodax_param_fstype(void);
+
+struct page *erodax_pfn_to_page(unsigned long pfn);
+bool erodax_pfn_is_held(unsigned long pfn);
+void erodax_get_page(struct page *page);
+void *erodax_page_address(struct page *page);
+phys_addr_t erodax_virt_to_phys(void *addr);
+void *erodax_phys_to_virt(phys_addr_t addr);
+
+bool erodax_may_open_dev(const struct path *path);
+void erodax_inode_set_owner(struct inode *inode, u32 uid, u32 gid);
+bool erodax_inode_is_new(struct inode *inode);
+void erodax_mapping_set_large_folios(struct address_space *mapping);
+void *erodax_folio_address(struct folio *folio);
+struct inode *erodax_folio_inode(struct folio *folio);
+void erodax_folio_end_read(struct folio *folio, bool success);
+size_t erodax_folio_size(struct folio *folio);
+loff_t erodax_folio_pos(struct folio *folio);
+bool erodax_is_shared_maywrite(const struct vm_area_desc *desc);
+bool erodax_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type);
+bool erodax_may_log(void);
+void erodax_log_error(struct fs_context *fc, const char *message);
+
+#endif

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct inode` with a filesystem's own data behind it.
+
+use super::{dir, file, folio, registration::FileSystemType, super_block, FileSystem};
+use crate::bindings;
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
+use kernel::{error::from_err_ptr, prelude::*, types::Opaque};
+
+/// What [`FileSystem::inode`] tells of an inode.
+pub(crate) struct NewInode<D> {
+    /// File type and permissions.
+    pub(crate) mode: u16,
+    /// Owner.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
+    /// Hard links.
+    pub(crate) nlink: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// 512-byte units that it takes.
+    pub(crate) blocks: u64,
+    /// Seconds since 1970, and nanoseconds, of every one of its times.
+    pub(crate) time: (i64, u32),
+    /// Major and minor number of a device node.
+    pub(crate) rdev: (u32, u32),
+    /// Where a symbolic link leads to, with a NUL at its end; None for other types.
+    pub(crate) target: Option<KVec<u8>>,
+    /// Whether mappings go through the page cache, not through [`FileSystem::fault`].
+    pub(crate) is_cached: bool,
+    /// The filesystem's own data.
+    pub(crate) data: D,
+}
+
+/// An inode and what belongs to it.
+///
+/// # Invariants
+///
+/// `data` is initialized if `is_ready`. It becomes so once, before the inode is unlocked for
+/// others, and stays until the inode is freed.
+#[repr(C)]
+pub(super) struct InodeCell<T: FileSystem> {
+    inode: Opaque<bindings::inode>,
+    data: MaybeUninit<T::Inode>,
+    target: Option<KVec<u8>>,
+    is_ready: bool,
+}
+
+impl<T: FileSystem> InodeCell<T> {
+    fn of(inode: *mut bindings::inode) -> *mut Self {
+        // The inode is the first member of a C layout.
+        inode.cast()
+    }
+
+    /// The filesystem's data of an inode.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `T` that [`get`] has returned, for as long as the
+    /// reference is used.
+    pub(super) unsafe fn data<'a>(inode: *mut bindings::inode) -> &'a T::Inode {
+        // SAFETY: `get` returns inodes that are ready.
+        unsafe { (*Self::of(inode)).data.assume_init_ref() }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a superblock of `T`.
+    pub(super) unsafe extern "C" fn alloc(sb: *mut bindings::super_block) -> *mut bindings::inode {
+        // SAFETY: The cache makes objects of this type, with `inode` initialized by
+        // `init_once`; the other members are set here.
+        unsafe {
+            let cell = bindings::kmem_cache_alloc_lru_noprof(
+                FileSystemType::<T>::cache_of(sb),
+                &raw mut (*sb).s_inode_lru,
+                bindings::GFP_KERNEL,
+            )
+            .cast::<Self>();
+            if cell.is_null() {
+                return ptr::null_mut();
+            }
+            (&raw mut (*cell).target).write(None);
+            (*cell).is_ready = false;
+            (*cell).inode.get()
+        }
+    }
+
+    /// Frees an inode, after the grace period that path walks without references need.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS with an inode of `T` that nobody uses.
+    pub(super) unsafe extern "C" fn free(inode: *mut bindings::inode) {
+        let cell = Self::of(inode);
+        // SAFETY: Made by `alloc`. `kfree` finds the cache that it is from; the superblock,
+        // and with it the type, may be gone.
+        unsafe {
+            ptr::drop_in_place(&raw mut (*cell).target);
+            if (*cell).is_ready {
+                (*cell).data.assume_init_drop();
+            }
+            bindings::kfree(cell.cast());
+        }
+    }
+}
+
+/// Makes the cache that inodes of `T` are allocated from.
+pub(super) fn create_cache<T: FileSystem>() -> Result<*mut bindings::kmem_cache> {
+    /// # Safety
+    ///
+    /// Called by the slab allocator with a new object.
+    unsafe extern "C" fn init_once(object: *mut c_void) {
+        // SAFETY: An `InodeCell` begins with the inode.
+        unsafe { bindings::inode_init_once(object.cast()) };
+    }
+    let mut arguments = bindings::kmem_cache_args {
+        align: align_of::<InodeCell<T>>() as u32,
+        ctor: Some(init_once),
+        ..pin_init::zeroed()
+    };
+    // SAFETY: The name is static, the arguments are read during the call.
+    let cache = unsafe {
+        bindings::__kmem_cache_create_args(
+            c"erodax_inode".as_char_ptr(),
+            size_of::<InodeCell<T>>() as u32,
+            &mut arguments,
+            bindings::INODE_CACHE_FLAGS,
+        )
+    };
+    if cache.is_null() {
+        return Err(ENOMEM);
+    }
+    Ok(cache)
+}
+
+/// The inode of a number, read if it is not in memory; with a reference for the caller.
+///
+/// # Safety
+///
+/// `sb` must be a superblock of `T` that was filled.
+pub(super) unsafe fn get<T: FileSystem>(
+    sb: *mut bindings::super_block,
+    number: u64,
+) -> Result<*mut bindings::inode> {
+    // SAFETY: A valid superblock.
+    let inode = from_err_ptr(unsafe { bindings::iget_locked(sb, number) })?;
+    if inode.is_null() {
+        return Err(ENOMEM);
+    }
+    // SAFETY: We have a reference.
+    if !unsafe { bindings::erodax_inode_is_new(inode) } {
+        return Ok(inode);
+    }
+    // SAFETY: By the caller's promise.
+    match unsafe { super_block::instance::<T>(sb) }.inode(number) {
+        Ok(new) => {
+            // SAFETY: A new inode is locked, so that it is ours to be filled in.
+            unsafe {
+                fill::<T>(inode, new);
+                bindings::unlock_new_inode(inode);
+            }
+            Ok(inode)
+        }
+        Err(error) => {
+            // SAFETY: As above; this gives the reference up.
+            unsafe { bindings::iget_failed(inode) };
+            Err(error)
+        }
+    }
+}
+
+/// # Safety
+///
+/// `inode` must be new, locked, and of `T`.
+unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inode>) {
+    let cell = InodeCell::<T>::of(inode);
+    // SAFETY: By the caller's promise nobody else uses the inode.
+    let fields = unsafe { &mut *inode };
+    fields.i_mode = new.mode;
+    fields.i_size = new.size as bindings::loff_t;
+    fields.i_blocks = new.blocks;
+    let (seconds, nanoseconds) = new.time;
+    (fields.i_atime_sec, fields.i_atime_nsec) = (seconds, nanoseconds);
+    (fields.i_mtime_sec, fields.i_mtime_nsec) = (seconds, nanoseconds);
+    (fields.i_ctime_sec, fields.i_ctime_nsec) = (seconds, nanoseconds);
+    // SAFETY: As above.
+    unsafe {
+        bindings::set_nlink(inode, new.nlink);
+        bindings::erodax_inode_set_owner(inode, new.uid, new.gid);
+    }
+    match u32::from(new.mode) & bindings::S_IFMT {
+        bindings::S_IFREG => {
+            fields.i_op = file::INODE_OPERATIONS;
+            // SAFETY: `i_data` is the inode's own mapping.
+            unsafe { (*fields.i_mapping).a_ops = folio::Operations::<T>::TABLE };
+            fields.__bindgen_anon_3.i_fop = if new.is_cached {
+                file::Operations::<T>::CACHED
+            } else {
+                file::Operations::<T>::DIRECT
+            };
+            // SAFETY: Nothing is in the mapping yet. Folios are filled through their kernel
+            // address, so they must have one.
+            unsafe {
+                bindings::inode_nohighmem(inode);
+                bindings::erodax_mapping_set_large_folios(fields.i_mapping);
+            }
+        }
+        bindings::S_IFDIR => {
+            fields.i_op = dir::Operations::<T>::INODE;
+            fields.__bindgen_anon_3.i_fop = dir::Operations::<T>::FILE;
+        }
+        bindings::S_IFLNK => {
+            fields.i_op = &raw const bindings::simple_symlink_inode_operations;
+            if let Some(target) = &new.target {
+                fields.__bindgen_anon_5.i_link = target.as_ptr().cast_mut().cast();
+            }
+        }
+        _ => {
+            let (major, minor) = new.rdev;
+            // As MKDEV of linux/kdev_t.h.
+            let number = major << 20 | minor & 0xf_ffff;
+            // SAFETY: As above.
+            unsafe { bindings::init_special_inode(inode, new.mode, number) };
+        }
+    }
+    // SAFETY: As above. INVARIANT: `data` is initialized before `is_ready` says so.
+    unsafe {
+        (*cell).target = new.target;
+        (*cell).data.write(new.data);
+        (*cell).is_ready = true;
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The VFS and MM interfaces that the `kernel` crate lacks, for a read-only filesystem.
+//!
+//! A filesystem is a type that implements [`FileSystem`], in safe code; everything that the C
+//! side demands — tables of functions, reference counts, the life of inodes — is kept here.
+//!
+//! Locks: none of our own. The VFS calls `lookup` and `read_dir` with the directory's
+//! `i_rwsem` held shared, `inode` with the new inode locked by `I_NEW`, `fill` with the folio
+//! locked, and `fault` with the VMA lock or the mmap lock.
+
+mod context;
+mod dir;
+mod fault;
+mod file;
+mod folio;
+mod inode;
+mod log;
+mod page;
+mod registration;
+mod super_block;
+
+pub(crate) use context::Context;
+pub(crate) use dir::Emitter;
+pub(crate) use fault::{map_readonly, position_of, Fault, FaultHandler, Outcome, VmOperations};
+pub(crate) use inode::NewInode;
+pub(crate) use log::may_log;
+pub(crate) use page::new_page;
+pub(crate) use registration::{FileSystemType, Registration};
+pub(crate) use super_block::{Statistics, SuperParameters};
+
+use kernel::{iov::IovIterDest, prelude::*, seq_file::SeqFile};
+
+/// A read-only filesystem; the value is one mounted instance.
+pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
+    /// What the filesystem keeps with each inode.
+    type Inode: Send + Sync + 'static;
+    /// Mount options as far as they are parsed.
+    type Options: Default + Send + 'static;
+
+    /// Takes one option in; `value` is what stands behind the `=`.
+    fn set_option(
+        options: &mut Self::Options,
+        context: &Context<'_>,
+        key: &CStr,
+        value: Option<&CStr>,
+    ) -> Result;
+
+    /// Opens the context's source.
+    fn mount(context: &Context<'_>, options: &Self::Options) -> Result<Self>;
+
+    /// Whether a mounted instance can go on with other options.
+    fn reconfigure(&self, context: &Context<'_>, options: &Self::Options) -> Result;
+
+    /// What the superblock has to say.
+    fn parameters(&self) -> SuperParameters;
+
+    /// What statfs says.
+    fn statistics(&self) -> Statistics;
+
+    /// Writes `,option=value` for each option in force.
+    fn show_options(&self, out: &SeqFile);
+
+    /// Reads an inode.
+    fn inode(&self, number: u64) -> Result<NewInode<Self::Inode>>;
+
+    /// Number of the inode that a name in a directory stands for, if there is one.
+    fn lookup(&self, dir: &Self::Inode, name: &[u8]) -> Result<Option<u64>>;
+
+    /// Emits entries from the emitter's position on, until it is full or there are no more.
+    fn read_dir(&self, dir: &Self::Inode, out: &mut Emitter<'_>) -> Result;
+
+    /// Copies a file's bytes from `position` on; returns how many, 0 at its end.
+    fn read(&self, inode: &Self::Inode, position: u64, out: &mut IovIterDest<'_>) -> Result<usize>;
+
+    /// Answers a page fault in a mapping of a file that is mapped from memory.
+    fn fault(&self, inode: &Self::Inode, fault: &mut Fault<'_>) -> Outcome;
+
+    /// Fills page-cache memory with a file's bytes from `position` on, zeros after its end.
+    fn fill(&self, inode: &Self::Inode, position: u64, out: &mut [u8]) -> Result;
+}
