@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories: blocks of `struct erofs_dirent`s, each followed by the block's names.
+//!
+//! A block starts with its dirents, sorted by name as strings of unsigned bytes, also across blocks.
+//! The first dirent's `nameoff` is where the names start, so it tells how many dirents there are.
+//! A name ends where the next one starts, the last one of a block at a NUL or the end of the block.
+//! The last block of a directory ends with the directory.
+//!
+//! Nothing is checked ahead: each dirent and each name is checked when it is used. "." and ".." are
+//! names like all others, except that a directory may omit "." ([`Inode::dot_omitted`]).
+
+use crate::image::to_u64;
+use crate::inode::Inode;
+use crate::superblock::SuperBlock;
+use crate::{flat::Extent, Error, Image, Result};
+use core::{cmp::Ordering, mem::offset_of};
+use zerocopy::byteorder::little_endian as le;
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, Unaligned};
+
+/// The longest name in bytes (`EROFS_NAME_LEN`).
+pub const NAME_MAX: usize = 255;
+
+/// `struct erofs_dirent`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct RawDirent {
+    nid: le::U64,
+    nameoff: le::U16,
+    file_type: u8,
+    reserved: u8,
+}
+
+/// What comparing the name of a dirent needs of it and of the one behind it.
+#[derive(FromBytes, IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct RawNameRange {
+    nameoff: le::U16,
+    between: [u8; 10],
+    next_nameoff: le::U16,
+}
+
+const DIRENT_SIZE: u64 = 12;
+const NAMEOFF_OFFSET: u64 = 8;
+const _: () = assert!(size_of::<RawDirent>() == 12);
+const _: () = assert!(offset_of!(RawDirent, nameoff) == 8);
+const _: () = assert!(offset_of!(RawNameRange, next_nameoff) == 12);
+
+const BAD_NAMEOFF: Error = Error::Corrupt("dirents whose names don't follow one another");
+const BAD_LENGTH: Error = Error::Corrupt("dirent with a name of 0 or over 255 bytes");
+
+/// One block of a directory, of which the first `nameoff` was read and checked.
+///
+/// # Invariants
+///
+/// * The `len` bytes from `start` on are in the image; `len` is at most the block size.
+/// * `names` is a multiple of a dirent's size, and not 0, and less than `len`.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    /// Where in the image it starts.
+    start: u64,
+    /// Its size in bytes: the block size, or less for the last one.
+    len: u64,
+    /// Where in it the dirents end and the first name starts.
+    names: u64,
+}
+
+/// Where the name of one dirent is.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    /// Where in the image it starts.
+    start: u64,
+    /// Its length, at least 1; if it is the last one in its block, a NUL may end it earlier.
+    len: usize,
+    last: bool,
+}
+
+impl Block {
+    /// The block that starts at `pos`, a multiple of the block size before the directory's end.
+    #[inline]
+    fn open<I: Image + ?Sized>(image: &I, sb: &SuperBlock, dir: &Inode, pos: u64) -> Result<Self> {
+        let Extent::Data { offset: start, len } = dir.extent_at(sb, pos)? else {
+            return Err(Error::Corrupt("directory with a hole"));
+        };
+        let len = len.min(u64::from(sb.block_size()));
+        image.check(start, len)?;
+        let names: le::U16 = image.read(start.saturating_add(NAMEOFF_OFFSET))?;
+        let names = u64::from(names);
+        if names == 0 || names % DIRENT_SIZE != 0 || names >= len {
+            return Err(Error::Corrupt("directory block with a bad first nameoff"));
+        }
+        Ok(Block { start, len, names })
+    }
+
+    /// Where byte `offset` of the block is in the image.
+    #[inline]
+    fn at(&self, offset: u64) -> u64 {
+        // By the invariant, no offset up to `len` wraps.
+        self.start.wrapping_add(offset)
+    }
+
+    /// The dirent at byte `dirent` of the block, before `names`.
+    #[inline]
+    fn dirent<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<RawDirent> {
+        image.read(self.at(dirent))
+    }
+
+    /// The name from byte `nameoff` of the block to byte `end`, where the next one starts.
+    #[inline]
+    fn inner_name(&self, nameoff: u64, end: u64) -> Result<Name> {
+        if nameoff < self.names || nameoff > end || end > self.len {
+            return Err(BAD_NAMEOFF);
+        }
+        match usize::try_from(end.wrapping_sub(nameoff)) {
+            Ok(len @ 1..=NAME_MAX) => Ok(Name {
+                start: self.at(nameoff),
+                len,
+                last: false,
+            }),
+            _ => Err(BAD_LENGTH),
+        }
+    }
+
+    /// The name from byte `nameoff` of the block on, its last one.
+    #[inline]
+    fn last_name(&self, nameoff: u64) -> Result<Name> {
+        if nameoff < self.names || nameoff >= self.len {
+            return Err(BAD_NAMEOFF);
+        }
+        let len = usize::try_from(self.len.wrapping_sub(nameoff)).map_err(|_| BAD_NAMEOFF)?;
+        Ok(Name {
+            start: self.at(nameoff),
+            len,
+            last: true,
+        })
+    }
+
+    /// The name of the first dirent, whose `nameoff` was read already.
+    #[inline]
+    fn first_name<I: Image + ?Sized>(&self, image: &I) -> Result<Name> {
+        if self.names == DIRENT_SIZE {
+            return self.last_name(self.names);
+        }
+        let end: le::U16 = image.read(self.at(DIRENT_SIZE + NAMEOFF_OFFSET))?;
+        self.inner_name(self.names, u64::from(end))
+    }
+
+    /// The name of the dirent at byte `dirent` of the block.
+    #[inline]
+    fn name_of<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<Name> {
+        let at = self.at(dirent.wrapping_add(NAMEOFF_OFFSET));
+        if dirent.wrapping_add(DIRENT_SIZE) < self.names {
+            let range: RawNameRange = image.read(at)?;
+            self.inner_name(u64::from(range.nameoff), u64::from(range.next_nameoff))
+        } else {
+            let nameoff: le::U16 = image.read(at)?;
+            self.last_name(u64::from(nameoff))
+        }
+    }
+
+    /// Looks for `name` among all dirents but the first, which orders before it.
+    #[inline]
+    fn search<I: Image + ?Sized>(&self, image: &I, name: &[u8]) -> Result<Option<(u64, u8)>> {
+        let mut low = 1;
+        let mut high = self.names / DIRENT_SIZE;
+        while low < high {
+            let mid = low.midpoint(high);
+            let dirent = mid.wrapping_mul(DIRENT_SIZE);
+            match self.name_of(image, dirent)?.cmp(image, name)? {
+                Ordering::Less => low = mid.wrapping_add(1),
+                Ordering::Equal => return self.target(image, dirent).map(Some),
+                Ordering::Greater => high = mid,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The nid and the file type of the dirent at byte `dirent` of the block.
+    #[inline]
+    fn target<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<(u64, u8)> {
+        let dirent = self.dirent(image, dirent)?;
+        Ok((dirent.nid.get(), dirent.file_type))
+    }
+}
+
+impl Name {
+    /// How the name orders against `wanted`.
+    #[inline]
+    fn cmp<I: Image + ?Sized>(&self, image: &I, wanted: &[u8]) -> Result<Ordering> {
+        if self.last {
+            self.cmp_open(image, wanted)
+        } else {
+            image.cmp_at(self.start, self.len, wanted)
+        }
+    }
+
+    /// The same for a name that a NUL may end, without looking for that NUL first: it orders before
+    /// all other bytes.
+    fn cmp_open<I: Image + ?Sized>(&self, image: &I, wanted: &[u8]) -> Result<Ordering> {
+        let common = self.len.min(wanted.len());
+        let order = image.cmp_at(self.start, common, wanted)?;
+        match order {
+            Ordering::Equal if common < self.len => {
+                let next: u8 = image.read(self.start.saturating_add(to_u64(common)))?;
+                // What is behind the end is not part of a name, even if `wanted` has a NUL as well.
+                let longer = next != 0 || wanted.contains(&0);
+                Ok(longer.cmp(&false))
+            }
+            Ordering::Less if image.read::<u8>(self.start)? == 0 => Err(BAD_LENGTH),
+            _ => Ok(order),
+        }
+    }
+
+    /// The length of a name that a NUL may end.
+    fn measure<I: Image + ?Sized>(&self, image: &I) -> Result<usize> {
+        // One byte more than allowed, to notice a name that is too long.
+        let max = self.len.min(NAME_MAX + 1);
+        match image.strnlen_at(self.start, max)? {
+            len @ 1..=NAME_MAX => Ok(len),
+            _ => Err(BAD_LENGTH),
+        }
+    }
+}
+
+/// Looks for `name` in the directory `dir` and returns the nid and the `file_type` (`FT_*`) of its
+/// dirent.
+///
+/// Searches for the block by the blocks' first names, then in that block, both binary: reads only
+/// the dirents and names that it compares.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if something that the search comes across contradicts the format, and the
+/// errors of [`Inode::extent_at`].
+pub fn lookup<I: Image + ?Sized>(
+    image: &I,
+    sb: &SuperBlock,
+    dir: &Inode,
+    name: &[u8],
+) -> Result<Option<(u64, u8)>> {
+    if name.is_empty() || name.len() > NAME_MAX {
+        return Ok(None);
+    }
+    let mut candidate = None;
+    let mut low = 0;
+    let mut high = sb.blocks_for(dir.size);
+    while low < high {
+        let mid = low.midpoint(high);
+        let block = Block::open(image, sb, dir, sb.block_start(mid)?)?;
+        match block.first_name(image)?.cmp(image, name)? {
+            Ordering::Less => {
+                candidate = Some(block);
+                low = mid.wrapping_add(1);
+            }
+            Ordering::Equal => return block.target(image, 0).map(Some),
+            Ordering::Greater => high = mid,
+        }
+    }
+    match candidate {
+        Some(block) => block.search(image, name),
+        None => Ok(None),
+    }
+}
+
+/// One entry of a directory, its name still in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The inode.
+    pub nid: u64,
+    /// What kind of file the dirent says the inode is (`FT_*`); see
+    /// [`FileType::from_dirent`](crate::inode::FileType::from_dirent).
+    pub file_type: u8,
+    /// Where in the image the name starts.
+    pub name_offset: u64,
+    /// Length of the name: 1 to 255 bytes, all in the image.
+    pub name_len: usize,
+    /// The cookie of the entry.
+    pub pos: u64,
+    /// The cookie of what follows it.
+    pub next: u64,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'b> {
+    /// The inode.
+    pub nid: u64,
+    /// What kind of file the dirent says the inode is (`FT_*`); see
+    /// [`FileType::from_dirent`](crate::inode::FileType::from_dirent).
+    pub file_type: u8,
+    /// The name: 1 to 255 bytes.
+    pub name: &'b [u8],
+    /// The cookie of the entry.
+    pub pos: u64,
+    /// The cookie of what follows it.
+    pub next: u64,
+}
+
+/// A place in a directory that is being listed.
+///
+/// Its position, the cookie, is the byte offset of a dirent in the directory, as in Linux's
+/// `erofs_readdir()`. It may be any number, as a seek can make it: one that is inside a dirent means
+/// the next one, one that is behind a block's dirents means the next block, and one that is not
+/// before the directory's end means the end.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    pos: u64,
+    /// The dirent at `pos`, if it was read together with the one before it.
+    ahead: Option<Ahead>,
+}
+
+/// A dirent that was read, and where.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    block: Block,
+    /// Where in the block it is.
+    offset: u64,
+    dirent: RawDirent,
+}
+
+impl Cursor {
+    /// A cursor at `pos`: 0, or a cookie, or anything.
+    #[inline]
+    pub fn new(pos: u64) -> Self {
+        Cursor { pos, ahead: None }
+    }
+
+    /// The cookie of the next entry.
+    #[inline]
+    pub fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// The next entry, its name in `buf`; `None` at the end of the directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`advance`](Cursor::advance).
+    #[inline]
+    pub fn next<'b, I: Image + ?Sized>(
+        &mut self,
+        image: &I,
+        sb: &SuperBlock,
+        dir: &Inode,
+        buf: &'b mut [u8; NAME_MAX],
+    ) -> Result<Option<Entry<'b>>> {
+        let Some(record) = self.advance(image, sb, dir)? else {
+            return Ok(None);
+        };
+        let name = buf.get_mut(..record.name_len).ok_or(BAD_LENGTH)?;
+        image.read_at(record.name_offset, name)?;
+        Ok(Some(Entry {
+            nid: record.nid,
+            file_type: record.file_type,
+            name,
+            pos: record.pos,
+            next: record.next,
+        }))
+    }
+
+    /// The next entry, without copying its name; `None` at the end of the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the dirent, its name or the head of its block contradicts the format,
+    /// and the errors of [`Inode::extent_at`]. The cursor does not get past it.
+    #[inline]
+    pub fn advance<I: Image + ?Sized>(
+        &mut self,
+        image: &I,
+        sb: &SuperBlock,
+        dir: &Inode,
+    ) -> Result<Option<Record>> {
+        if self.ahead.is_none() {
+            self.seek(image, sb, dir)?;
+        }
+        let Some(ahead) = &mut self.ahead else {
+            return Ok(None);
+        };
+        let record;
+        match ahead.following(image)? {
+            Some(following) => {
+                record = ahead.inner_record(self.pos, &following)?;
+                *ahead = following;
+            }
+            None => {
+                record = ahead.last_record(self.pos, image)?;
+                self.ahead = None;
+            }
+        }
+        self.pos = record.next;
+        Ok(Some(record))
+    }
+
+    /// Reads the dirent at or after `pos`, if there is one, and moves there.
+    #[inline(never)]
+    fn seek<I: Image + ?Sized>(&mut self, image: &I, sb: &SuperBlock, dir: &Inode) -> Result<()> {
+        while self.pos < dir.size {
+            let start = sb.round_down(self.pos);
+            let block = Block::open(image, sb, dir, start)?;
+            let dirents = sb.offset_in_block(self.pos).div_ceil(DIRENT_SIZE);
+            let offset = dirents.wrapping_mul(DIRENT_SIZE);
+            if offset < block.names {
+                let dirent = block.dirent(image, offset)?;
+                self.pos = start.saturating_add(offset);
+                self.ahead = Some(Ahead {
+                    block,
+                    offset,
+                    dirent,
+                });
+                break;
+            }
+            self.pos = start.saturating_add(block.len);
+        }
+        Ok(())
+    }
+}
+
+impl Ahead {
+    /// The dirent behind this one in the same block.
+    #[inline]
+    fn following<I: Image + ?Sized>(&self, image: &I) -> Result<Option<Self>> {
+        let offset = self.offset.wrapping_add(DIRENT_SIZE);
+        if offset >= self.block.names {
+            return Ok(None);
+        }
+        Ok(Some(Ahead {
+            block: self.block,
+            offset,
+            dirent: self.block.dirent(image, offset)?,
+        }))
+    }
+
+    /// The entry of this dirent, at `pos` in the directory, whose name ends where that of the
+    /// following one starts.
+    #[inline]
+    fn inner_record(&self, pos: u64, following: &Self) -> Result<Record> {
+        let nameoff = u64::from(self.dirent.nameoff);
+        let end = u64::from(following.dirent.nameoff);
+        let name = self.block.inner_name(nameoff, end)?;
+        let next = pos.saturating_add(DIRENT_SIZE);
+        Ok(self.record(pos, name.start, name.len, next))
+    }
+
+    /// The entry of this dirent, at `pos` in the directory, the last one in its block.
+    #[inline(never)]
+    fn last_record<I: Image + ?Sized>(&self, pos: u64, image: &I) -> Result<Record> {
+        let name = self.block.last_name(u64::from(self.dirent.nameoff))?;
+        let rest = self.block.len.saturating_sub(self.offset);
+        let next = pos.saturating_add(rest);
+        Ok(self.record(pos, name.start, name.measure(image)?, next))
+    }
+
+    #[inline]
+    fn record(&self, pos: u64, name_offset: u64, name_len: usize, next: u64) -> Record {
+        Record {
+            nid: self.dirent.nid.get(),
+            file_type: self.dirent.file_type,
+            name_offset,
+            name_len,
+            pos,
+            next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

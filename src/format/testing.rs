@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hand-made images for the unit tests.
+
+use crate::superblock::SuperBlock;
+use crate::{Image, Result};
+
+/// An image of which a test writes what it needs.
+#[derive(Clone)]
+pub(crate) struct TestImage {
+    pub(crate) bytes: Vec<u8>,
+    block_size: usize,
+}
+
+/// Offsets in the image of what tests change in the superblock.
+pub(crate) mod field {
+    pub(crate) const MAGIC: usize = 1024;
+    pub(crate) const CHECKSUM: usize = 1028;
+    pub(crate) const FEATURE_COMPAT: usize = 1032;
+    pub(crate) const BLOCK_BITS: usize = 1036;
+    pub(crate) const EXTENSION_SLOTS: usize = 1037;
+    pub(crate) const ROOT_NID: usize = 1038;
+    pub(crate) const INODES: usize = 1040;
+    pub(crate) const EPOCH: usize = 1048;
+    pub(crate) const FIXED_NSEC: usize = 1056;
+    pub(crate) const BLOCKS: usize = 1060;
+    pub(crate) const META_BLOCK: usize = 1064;
+    pub(crate) const UUID: usize = 1072;
+    pub(crate) const VOLUME_NAME: usize = 1088;
+    pub(crate) const FEATURE_INCOMPAT: usize = 1104;
+    pub(crate) const EXTRA_DEVICES: usize = 1110;
+    pub(crate) const DIR_BLOCK_BITS: usize = 1114;
+    pub(crate) const BUILD_TIME: usize = 1132;
+}
+
+impl TestImage {
+    /// `blocks` blocks of `1 << bits` bytes: a superblock without checksum, and zeros.
+    pub(crate) fn new(bits: u8, blocks: u32) -> Self {
+        let block_size = 1 << bits;
+        let mut image = TestImage {
+            bytes: vec![0; block_size * usize::try_from(blocks).unwrap()],
+            block_size,
+        };
+        image.put(field::MAGIC, &0xE0F5_E1E2_u32.to_le_bytes());
+        image.put(field::BLOCK_BITS, &[bits]);
+        image.put(field::BLOCKS, &blocks.to_le_bytes());
+        image
+    }
+
+    pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) -> &mut Self {
+        self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
+    /// Writes from the start of a block on.
+    pub(crate) fn put_block(&mut self, block: u32, bytes: &[u8]) -> &mut Self {
+        self.put(usize::try_from(block).unwrap() * self.block_size, bytes)
+    }
+
+    pub(crate) fn put_inode(&mut self, nid: usize, inode: &TestInode) -> &mut Self {
+        self.put(nid * 32, &inode.encode())
+    }
+
+    pub(crate) fn image(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn superblock(&self) -> SuperBlock {
+        SuperBlock::read(self.image()).unwrap()
+    }
+}
+
+/// The fields of an inode that tests set.
+#[derive(Clone, Copy)]
+pub(crate) struct TestInode {
+    pub(crate) extended: bool,
+    pub(crate) layout: u16,
+    /// More bits of `i_format`.
+    pub(crate) format: u16,
+    pub(crate) xattr_count: u16,
+    pub(crate) mode: u16,
+    /// `i_nb`: in a compact inode the number of links.
+    pub(crate) nb: u16,
+    pub(crate) size: u64,
+    /// `i_u`: the first block, or a device number.
+    pub(crate) u: u32,
+    pub(crate) uid: u16,
+    pub(crate) gid: u16,
+    pub(crate) mtime: u32,
+    /// Only in an extended inode.
+    pub(crate) nlink: u32,
+}
+
+pub(crate) const PLAIN: u16 = 0;
+pub(crate) const INLINE: u16 = 2;
+
+impl TestInode {
+    pub(crate) fn new(mode: u16, layout: u16, size: u64, u: u32) -> Self {
+        TestInode {
+            extended: false,
+            layout,
+            format: 0,
+            xattr_count: 0,
+            mode,
+            nb: 1,
+            size,
+            u,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            nlink: 1,
+        }
+    }
+
+    pub(crate) fn file(layout: u16, size: u64, block: u32) -> Self {
+        TestInode::new(0o100_644, layout, size, block)
+    }
+
+    pub(crate) fn dir(layout: u16, size: u64, block: u32) -> Self {
+        TestInode::new(0o040_755, layout, size, block)
+    }
+
+    pub(crate) fn extended(self) -> Self {
+        TestInode {
+            extended: true,
+            nb: 0,
+            ..self
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let format = self.format | (self.layout << 1) | u16::from(self.extended);
+        let mut bytes = Vec::new();
+        for half in [format, self.xattr_count, self.mode, self.nb] {
+            bytes.extend(half.to_le_bytes());
+        }
+        if self.extended {
+            bytes.extend(self.size.to_le_bytes());
+            let uid = u32::from(self.uid);
+            for word in [self.u, 0, uid, u32::from(self.gid), self.mtime, 0, 0] {
+                bytes.extend(word.to_le_bytes());
+            }
+            bytes.extend(self.nlink.to_le_bytes());
+            bytes.resize(64, 0);
+        } else {
+            let size = u32::try_from(self.size).unwrap();
+            for word in [size, self.mtime, self.u, 0] {
+                bytes.extend(word.to_le_bytes());
+            }
+            bytes.extend(self.uid.to_le_bytes());
+            bytes.extend(self.gid.to_le_bytes());
+            bytes.resize(32, 0);
+        }
+        bytes
+    }
+}
+
+/// An image that has only what the trait requires, so that all of its own methods are used.
+pub(crate) struct Minimal<'a>(pub(crate) &'a [u8]);
+
+impl Image for Minimal<'_> {
+    fn len(&self) -> u64 {
+        Image::len(self.0)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.read_at(offset, buf)
+    }
+}
