@@ -16,8 +16,11 @@ use crate::{show, steps::Steps, Host};
 /// Guest memory of both boots: enough to hold the unpacked tree beside its archive.
 pub(crate) const MEMORY_MIB: u32 = 1024;
 
-/// For both boots: nothing of the machine's own that differs from run to run.
-pub(crate) const CMDLINE: [&str; 2] = ["nokaslr", "retain_initrd"];
+/// For a boot in place: the image's memory kept, and nothing that differs from run to run.
+pub(crate) const IN_PLACE: [&str; 2] = ["nokaslr", "retain_initrd"];
+
+/// For a boot that unpacks: as anyone would, the archive's memory is given back.
+const UNPACKED: [&str; 1] = ["nokaslr"];
 
 /// Reading all of the payload through an emulated processor takes a while.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -31,12 +34,24 @@ pub(crate) fn run(host: &Host) -> Result<bool> {
     let expected = payload::digests(environment)?;
 
     steps.next("booting it in place");
-    let in_place = boot(host, &steps, "run-in-place", initrd, "init=/sbin/init")?;
+    let in_place = boot(
+        host,
+        &steps,
+        "run-in-place",
+        initrd,
+        &[&IN_PLACE[..], &["init=/sbin/init"]].concat(),
+    )?;
 
     steps.next("making a plain initramfs of the same tree");
     let initramfs = payload::plain_initrd(environment)?;
     steps.next("booting the plain initramfs");
-    let unpacked = boot(host, &steps, "run-unpacked", initramfs, "rdinit=/sbin/init")?;
+    let unpacked = boot(
+        host,
+        &steps,
+        "run-unpacked",
+        initramfs,
+        &[&UNPACKED[..], &["rdinit=/sbin/init"]].concat(),
+    )?;
     steps.end();
 
     Ok(show::show(&show::Outcome {
@@ -56,14 +71,16 @@ fn only_image(initrd: &Path) -> Result<ImageFacts> {
     }
 }
 
-fn boot(host: &Host, steps: &Steps, name: &str, initrd: PathBuf, init: &str) -> Result<Report> {
+fn boot(
+    host: &Host,
+    steps: &Steps,
+    name: &str,
+    initrd: PathBuf,
+    cmdline: &[&str],
+) -> Result<Report> {
     let mut scenario = Scenario::new(name, initrd);
     scenario.memory_mib = MEMORY_MIB;
-    scenario.cmdline = CMDLINE
-        .iter()
-        .chain([&init])
-        .map(|&word| word.to_owned())
-        .collect();
+    scenario.cmdline = cmdline.iter().map(|&word| word.to_owned()).collect();
     scenario.boot_limit = LIMIT;
     let watch = |output: &str| match Report::files_so_far(output) {
         0 => {}

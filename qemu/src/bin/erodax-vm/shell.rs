@@ -6,7 +6,7 @@ use anyhow::{ensure, Result};
 use erodax_qemu::{payload, Machine, Port, Scenario};
 
 use crate::{
-    run::{CMDLINE, MEMORY_MIB},
+    run::{IN_PLACE, MEMORY_MIB},
     steps::Steps,
     Host,
 };
@@ -20,7 +20,7 @@ pub(crate) fn shell(host: &Host) -> Result<bool> {
     let mut scenario = Scenario::new("shell", payload::in_place_initrd(&host.environment)?);
     steps.end();
     scenario.memory_mib = MEMORY_MIB;
-    scenario.cmdline = CMDLINE
+    scenario.cmdline = IN_PLACE
         .iter()
         .chain(&["quiet", INIT])
         .map(|&word| word.to_owned())
