@@ -14,7 +14,7 @@ packages() { sed 's/#.*//' "$SETUP/packages" | xargs | tr ' ' ,; }
 bootstrap() {
     local proxies
     mapfile -t proxies < <(proxy_options)
-    "${NAMESPACE[@]}" "$MMDEBSTRAP" --mode=root --variant=minbase --keyring="$KEYRING" \
+    "${NAMESPACE[@]}" mmdebstrap --mode=root --variant=minbase --keyring="$KEYRING" \
         --include="$(packages)" \
         --aptopt='APT::Install-Recommends "false"' \
         --aptopt='APT::Sandbox::User "root"' \

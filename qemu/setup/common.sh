@@ -127,7 +127,7 @@ stage() {
         flock "$LOCK"
     fi
     if [ ! -e "$dir/.complete" ]; then
-        if [ -e "$dir" ]; then
+        if [ -e "$dir" ] && ! rmdir "$dir" 2>/dev/null; then
             say "$what: an earlier run was interrupted, starting anew"
             remove_tree "$dir"
         fi

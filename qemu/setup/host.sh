@@ -7,7 +7,7 @@
 # through apt-get; for an ordinary user packages are unpacked into the cache, or named.
 
 HOST=$CACHE/host
-NEEDED_GIB=10
+NEEDED_GIB=8
 
 # apt-get of the machine. An ordinary user can't fill missing package lists, and gets own ones.
 APT_OPTIONS=()
@@ -38,12 +38,15 @@ install() {
     fi
 }
 
-unpack() (
-    mkdir -p "$HOST/$1"
-    cd "$HOST/$1" || return
+unpack() {
+    local dir=$HOST/$1
+    rm -rf "$dir" "$dir.new"
+    mkdir -p "$dir.new"
+    cd "$dir.new" || return
     host_apt download "$1"
     dpkg -x "$1"_*.deb .
-)
+    mv "$dir.new" "$dir"
+}
 
 # provide PACKAGE: installs it as root, unpacks it into the cache otherwise.
 provide() {
@@ -61,15 +64,16 @@ need_namespaces() {
             "A container needs CAP_SYS_ADMIN for this (docker run --privileged)."
         return
     fi
-    command -v newuidmap >/dev/null || die "newuidmap is missing" \
-        "It maps uids for an ordinary user: sudo apt-get install uidmap"
     local file
+    command -v newuidmap >/dev/null || die "newuidmap is missing" \
+        "It maps uids for an ordinary user: sudo apt-get install uidmap mmdebstrap"
     for file in /etc/subuid /etc/subgid; do
         grep -qsE "^($(id -un)|$(id -u)):" "$file" || die "$file grants $(id -un) no ids" \
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
     done
-    reason=$("${NAMESPACE[@]}" true 2>&1) || die "this machine denies user namespaces: $reason" \
+    reason=$(unshare --user true 2>&1) || die "this machine denies user namespaces: $reason" \
         "See the sysctls user.max_user_namespaces and kernel.unprivileged_userns_clone, or run as root."
+    reason=$("${NAMESPACE[@]}" true 2>&1) || die "the ids of /etc/subuid and /etc/subgid cannot be mapped: $reason"
 }
 
 need_room() {
@@ -80,13 +84,16 @@ need_room() {
         "Free some, or set ERODAX_CACHE to a directory on another disk."
 }
 
-# Sets MMDEBSTRAP.
 need_mmdebstrap() {
-    MMDEBSTRAP=$(command -v mmdebstrap) && return
-    is_root || perl -MEnglish -MGetopt::Long -MPod::Usage -e 1 2>/dev/null ||
-        die "mmdebstrap and the perl it needs are missing" "sudo apt-get install mmdebstrap"
+    PATH=$PATH:$HOST/mmdebstrap/usr/bin
+    ! command -v mmdebstrap >/dev/null || return 0
+    is_root || runs_mmdebstrap || die "mmdebstrap and what it runs on are missing" \
+        "sudo apt-get install mmdebstrap"
     provide mmdebstrap
-    MMDEBSTRAP=$(command -v mmdebstrap || echo "$HOST/mmdebstrap/usr/bin/mmdebstrap")
+}
+
+runs_mmdebstrap() {
+    command -v python3 >/dev/null && perl -MEnglish -MGetopt::Long -MPod::Usage -e 1 2>/dev/null
 }
 
 # Sets KEYRING. The first releases of Debian 12 came without the keys that sign trixie.

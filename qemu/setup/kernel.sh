@@ -52,6 +52,7 @@ download() (
     in_root apt-get -q download "$@"
 )
 
+# Once here they stay: a later release of the series comes only with a new cache.
 fetch_packages() {
     local found release version packages
     run_logged "package lists of trixie-backports" kernel-update in_root apt-get -q update

@@ -27,6 +27,9 @@ pub enum Content {
         /// Whether every file gets [`BUILD_TIME`] as its time of modification, which makes the
         /// inodes compact that can be.
         one_time: bool,
+        /// Whether the rest of each file's last block is filled with garbage, which the format
+        /// allows: nobody must get to see it. Only without inline tails.
+        garbage: bool,
     },
     /// The Debian tree of the payload. Its manifest lies at [`PAYLOAD_MANIFEST`].
     Payload,

@@ -14,8 +14,8 @@ use erodax_agent::guest::{mapping::Mapping, memory::Memory};
 use rustix::{
     fs::{
         chmodat, ioctl_getflags, linkat, lstat, major, minor, mkdirat, open, readlink, renameat,
-        sendfile, statfs, statvfs, utimensat, AtFlags, FileType, Mode, OFlags, StatVfsMountFlags,
-        Timestamps, CWD,
+        sendfile, statfs, statvfs, utimensat, AtFlags, Dir, FileType, Mode, OFlags,
+        StatVfsMountFlags, Timestamps, CWD,
     },
     io::Errno,
 };
@@ -349,21 +349,19 @@ fn symbolic_links() -> Result<()> {
 }
 
 fn socket() -> Result<()> {
-    with_each_good(|root| {
-        let stat = lstat(root.join("socket"))?;
-        ensure!(
-            FileType::from_raw_mode(stat.st_mode) == FileType::Socket,
-            "mode {:o}",
-            stat.st_mode
-        );
-        Ok(())
-    })
-}
-
-fn with_each_good(body: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let module = serve_initrd()?;
     let mount = crate::erodax::mount(GOOD, "dax")?;
-    body(mount.path())?;
+    let stat = lstat(mount.path().join("socket"))?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    ensure!(kind == FileType::Socket, "mode {:o}", stat.st_mode);
+    // std's directory entries would ask lstat where the listing does not say.
+    let mut entries = Dir::new(File::open(mount.path())?)?;
+    let listed = entries.find_map(|entry| {
+        let entry = entry.ok()?;
+        (entry.file_name() == c"socket").then(|| entry.file_type())
+    });
+    drop(entries);
+    ensure!(listed == Some(FileType::Socket), "listed as {listed:?}");
     mount.unmount()?;
     unload(module)
 }

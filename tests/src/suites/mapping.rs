@@ -45,6 +45,8 @@ pub(super) static SUITE: Suite = Suite {
             zoo::PLAIN,
             zoo::EXTENDED,
             zoo::COMPACT,
+            zoo::GARBAGE,
+            zoo::SMALL_BLOCKS,
         ],
         ..BIGGER
     },
@@ -315,8 +317,10 @@ fn zeros_beyond_the_end() -> Result<()> {
         }
         Ok(())
     };
-    with_each(&zoo::NAMES, "dax", check)?;
-    with_each(&zoo::NAMES, "dax=never", check)
+    for options in ["dax", "", "dax=never"] {
+        with_each(&[zoo::INLINE.name, zoo::GARBAGE.name], options, check)?;
+    }
+    with_each(&[zoo::SMALL_BLOCKS.name], "", check)
 }
 
 fn sigbus_beyond_the_last_page() -> Result<()> {

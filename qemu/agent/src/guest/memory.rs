@@ -24,6 +24,8 @@ impl Memory {
     /// # Errors
     /// When procfs lacks one of them.
     pub fn now() -> Result<Self> {
+        // Each CPU keeps up to some hundred KiB of changes to itself.
+        read("/proc/sys/vm/stat_refresh")?;
         let meminfo = read("/proc/meminfo")?;
         let zoneinfo = read("/proc/zoneinfo")?;
         Ok(Self {

@@ -3,6 +3,7 @@
 //! Makes what a suite's VM boots from: its images and its initrd.
 
 mod damage;
+mod garbage;
 mod small;
 mod zoo;
 
@@ -77,9 +78,13 @@ fn add<'a>(
                 &erodax_qemu::payload::manifest(environment),
             )?
             .image(image.name, &erodax_qemu::payload::image(environment)?),
-        Content::Zoo { mkfs, one_time } => {
+        Content::Zoo {
+            mkfs,
+            one_time,
+            garbage,
+        } => {
             let nodes = zoo::nodes(one_time);
-            let file = zoo_image(environment, image.name, &nodes, mkfs)?;
+            let file = zoo_image(environment, image.name, &nodes, mkfs, garbage)?;
             let digest = sha256(&fs::read(&file)?);
             builder
                 .bytes(
@@ -99,11 +104,12 @@ fn zoo_image(
     name: &str,
     nodes: &[zoo::Node],
     mkfs: &[&str],
+    garbage: bool,
 ) -> Result<PathBuf> {
     let tar = zoo::archive(nodes)?;
     let key = Key::of_program("zoo")?
         .text(&sha256(&tar))
-        .text(&format!("{mkfs:?}"));
+        .text(&format!("{mkfs:?} {garbage}"));
     cached(
         &environment.cache(),
         &format!("{name}.erofs"),
@@ -120,6 +126,9 @@ fn zoo_image(
                 .context("cannot run mkfs.erofs (package erofs-utils)")?;
             let complaints = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "mkfs.erofs {mkfs:?}: {complaints}");
+            if garbage {
+                garbage::put_after_files(image, zoo::contents(nodes))?;
+            }
             Ok(())
         },
     )

@@ -42,6 +42,7 @@ pub(super) fn nodes(one_time: bool) -> Vec<Node> {
     tree.zeros();
     tree.names();
     tree.many();
+    tree.wide();
     tree.deep();
     tree.links();
     tree.special();
@@ -169,6 +170,14 @@ impl Tree {
         }
     }
 
+    /// Each directory in a directory is a link to it.
+    fn wide(&mut self) {
+        self.add("wide", Kind::Directory);
+        for index in 0..300 {
+            self.add(format!("wide/{index}"), Kind::Directory);
+        }
+    }
+
     fn deep(&mut self) {
         let mut path = String::from("deep");
         self.add(path.clone(), Kind::Directory);
@@ -258,6 +267,14 @@ fn noise(length: usize) -> Vec<u8> {
         state.to_le_bytes()[3].max(1)
     };
     (0..length).map(|_| next()).collect()
+}
+
+/// The contents of the regular files.
+pub(super) fn contents(nodes: &[Node]) -> impl Iterator<Item = &[u8]> {
+    nodes.iter().filter_map(|node| match &node.kind {
+        Kind::File(bytes) => Some(bytes.as_slice()),
+        _ => None,
+    })
 }
 
 /// The tree as a tar archive with extended headers for what the old format cannot hold.
