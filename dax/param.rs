@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(ranges("0x1000,64K"), Ok(vec![(0x1000, 64 << 10)]));
         assert_eq!(ranges("010,0X10"), Ok(vec![(8, 16)]));
         assert_eq!(
-            ranges("0x3f000000, 2M ,0x0,1g\n"),
-            Ok(vec![(0x3f00_0000, 2 << 20), (0, 1 << 30)])
+            ranges("0x40000000, 2M ,0x0,1g\n"),
+            Ok(vec![(0x4000_0000, 2 << 20), (0, 1 << 30)])
         );
     }
 

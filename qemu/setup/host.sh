@@ -109,20 +109,24 @@ need_trixie_keys() {
             "Bring the machine up to date: apt-get update && apt-get upgrade"
 }
 
-# Prints the first entry of a mirror list, which is how Debian's cloud images name theirs.
-first_of_list() { sed -nE 's/^([a-z]+:[^[:space:]]+).*/\1/p; T; q' "${1#mirror+file:}"; }
+# Prints the mirrors in use. Debian's cloud images name theirs in lists of mirrors.
+mirrors() {
+    local uri
+    index_targets '$(REPO_URI)' | while read -r uri; do
+        uri=${uri%/}
+        case $uri in
+        mirror+file:*) sed -nE 's/^([a-z]+:[^[:space:]]+).*/\1/p' "${uri#mirror+file:}" ;;
+        *) echo "$uri" ;;
+        esac
+    done
+}
 
 # Sets MIRROR: the one this machine already uses.
 need_mirror() {
-    MIRROR=${ERODAX_MIRROR:-}
-    [ -z "$MIRROR" ] || return 0
-    local uri
-    for uri in $(index_targets '$(REPO_URI)'); do
-        case $uri in mirror+file:*) uri=$(first_of_list "${uri%/}") ;; esac
-        case ${uri%/} in */debian) MIRROR=${uri%/} && return ;; esac
-    done
-    die "no Debian mirror in this machine's apt configuration (a source that ends in /debian)" \
-        "Name one: make ERODAX_MIRROR=URL …"
+    MIRROR=${ERODAX_MIRROR:-$(mirrors |
+        awk '{ sub("/*$", "") } !found && /\/debian$/ { print; found = 1 } END { exit !found }')} ||
+        die "no Debian mirror in this machine's apt configuration (a source that ends in /debian)" \
+            "Name one: make ERODAX_MIRROR=URL …"
 }
 
 # Options of apt that the build root has to share with the machine to reach the mirror.
