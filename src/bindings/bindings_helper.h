@@ -4,6 +4,10 @@
  * crate's own bindings lack (see `bindgen_allow`).
  */
 #include <linux/dax.h>
+#include <linux/exportfs.h>
+#include <linux/fadvise.h>
+#include <linux/fiemap.h>
+#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
@@ -19,5 +23,7 @@
 static const unsigned long ERODAX_CONST_SB_RDONLY = SB_RDONLY;
 static const unsigned long ERODAX_CONST_SB_NOATIME = SB_NOATIME;
 static const unsigned int ERODAX_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
+static const unsigned int ERODAX_CONST_FS_IOC_GETFSLABEL_COMMAND = FS_IOC_GETFSLABEL;
+static const fmode_t ERODAX_CONST_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
 static const long long ERODAX_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 static const unsigned int ERODAX_CONST_INODE_CACHE_FLAGS = SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     dax::{zero_iter, Run},
-    vfs::{self, position_of, Fault, Outcome},
+    vfs::{self, position_of, Fault, Outcome, Place},
 };
 use erodax_format::{flat::Extent, Error as FormatError};
 use kernel::{
@@ -64,6 +64,28 @@ impl Erofs {
             .map_err(|error| self.report(inode.disk.nid, error))?;
         out.iter_mut().skip(read).for_each(|byte| *byte = 0);
         Ok(())
+    }
+
+    /// Where the bytes from `position` on lie in the image.
+    pub(super) fn extent_at(&self, inode: &Inode, position: u64) -> Result<vfs::Extent> {
+        let disk = &inode.disk;
+        let answer = disk.extent_at(&self.sb, position).and_then(|extent| {
+            let tail = disk.inline_tail(&self.sb)?;
+            Ok(match extent {
+                Extent::Hole { len } => vfs::Extent {
+                    len,
+                    place: Place::Hole,
+                },
+                Extent::Data { offset, len } => vfs::Extent {
+                    len,
+                    place: Place::Data {
+                        address: offset,
+                        is_inline: tail.is_some_and(|tail| tail.pos <= position),
+                    },
+                },
+            })
+        });
+        answer.map_err(|error| self.report(disk.nid, error))
     }
 
     /// Answers a page fault: with the image's own pages, or with a copy of the last page.

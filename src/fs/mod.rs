@@ -10,7 +10,7 @@ mod options;
 
 use crate::{
     dax::View,
-    vfs::{self, Context, Emitter, Fault, FileSystem, NewInode, Outcome},
+    vfs::{self, Attributes, Context, Emitter, Extent, Fault, FileSystem, NewInode, Outcome},
 };
 use erodax_format::{dir::NAME_MAX, inode::FileType, superblock::SuperBlock};
 use kernel::{
@@ -189,6 +189,21 @@ impl FileSystem for Erofs {
         out: &mut IovIterDest<'_>,
     ) -> Result<usize> {
         self.read_data(inode, position, out)
+    }
+
+    fn extent(&self, inode: &inode::Inode, position: u64) -> Result<Extent> {
+        self.extent_at(inode, position)
+    }
+
+    fn attributes(&self, inode: &inode::Inode) -> Attributes {
+        Attributes {
+            is_compressed: false,
+            is_direct: inode.direct.is_some(),
+        }
+    }
+
+    fn label(&self) -> &[u8] {
+        self.sb.volume_name()
     }
 
     fn fault(&self, inode: &inode::Inode, fault: &mut Fault<'_>) -> Outcome {

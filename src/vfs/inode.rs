@@ -2,9 +2,9 @@
 
 //! `struct inode` with a filesystem's own data behind it.
 
-use super::{dir, file, folio, registration::FileSystemType, super_block, FileSystem};
+use super::{dir, file, folio, registration::FileSystemType, stat, super_block, FileSystem};
 use crate::bindings;
-use core::{ffi::c_void, mem::MaybeUninit, ptr};
+use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit, ptr};
 use kernel::{error::from_err_ptr, prelude::*, types::Opaque};
 
 /// What [`FileSystem::inode`] tells of an inode.
@@ -105,6 +105,22 @@ impl<T: FileSystem> InodeCell<T> {
     }
 }
 
+/// The operations of inodes that are neither files nor directories.
+struct Others<T>(PhantomData<T>);
+
+impl<T: FileSystem> Others<T> {
+    const SPECIAL: &'static bindings::inode_operations = &bindings::inode_operations {
+        getattr: Some(stat::getattr::<T>),
+        ..pin_init::zeroed()
+    };
+
+    const SYMLINK: &'static bindings::inode_operations = &bindings::inode_operations {
+        get_link: Some(bindings::simple_get_link),
+        getattr: Some(stat::getattr::<T>),
+        ..pin_init::zeroed()
+    };
+}
+
 /// Makes the cache that inodes of `T` are allocated from.
 pub(super) fn create_cache<T: FileSystem>() -> Result<*mut bindings::kmem_cache> {
     /// # Safety
@@ -191,7 +207,7 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
     }
     match u32::from(new.mode) & bindings::S_IFMT {
         bindings::S_IFREG => {
-            fields.i_op = file::INODE_OPERATIONS;
+            fields.i_op = file::Operations::<T>::INODE;
             // SAFETY: `i_data` is the inode's own mapping.
             unsafe { (*fields.i_mapping).a_ops = folio::Operations::<T>::TABLE };
             fields.__bindgen_anon_3.i_fop = if new.is_cached {
@@ -211,12 +227,13 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
             fields.__bindgen_anon_3.i_fop = dir::Operations::<T>::FILE;
         }
         bindings::S_IFLNK => {
-            fields.i_op = &raw const bindings::simple_symlink_inode_operations;
+            fields.i_op = Others::<T>::SYMLINK;
             if let Some(target) = &new.target {
                 fields.__bindgen_anon_5.i_link = target.as_ptr().cast_mut().cast();
             }
         }
         _ => {
+            fields.i_op = Others::<T>::SPECIAL;
             let (major, minor) = new.rdev;
             // As MKDEV of linux/kdev_t.h.
             let number = major << 20 | minor & 0xf_ffff;

@@ -11,6 +11,8 @@
 
 mod context;
 mod dir;
+mod export;
+mod extent;
 mod fault;
 mod file;
 mod folio;
@@ -18,15 +20,18 @@ mod inode;
 mod log;
 mod page;
 mod registration;
+mod stat;
 mod super_block;
 
 pub(crate) use context::Context;
 pub(crate) use dir::Emitter;
+pub(crate) use extent::{Extent, Place};
 pub(crate) use fault::{map_readonly, position_of, Fault, FaultHandler, Outcome, VmOperations};
 pub(crate) use inode::NewInode;
 pub(crate) use log::may_log;
 pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
+pub(crate) use stat::Attributes;
 pub(crate) use super_block::{Statistics, SuperParameters};
 
 use kernel::{iov::IovIterDest, prelude::*, seq_file::SeqFile};
@@ -72,6 +77,16 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Copies a file's bytes from `position` on; returns how many, 0 at its end.
     fn read(&self, inode: &Self::Inode, position: u64, out: &mut IovIterDest<'_>) -> Result<usize>;
+
+    /// Where a regular file's or directory's bytes from `position` on lie; `position` is before
+    /// its end.
+    fn extent(&self, inode: &Self::Inode, position: u64) -> Result<Extent>;
+
+    /// What statx(2) says of an inode.
+    fn attributes(&self, inode: &Self::Inode) -> Attributes;
+
+    /// The volume's label; empty if there is none.
+    fn label(&self) -> &[u8];
 
     /// Answers a page fault in a mapping of a file that is mapped from memory.
     fn fault(&self, inode: &Self::Inode, fault: &mut Fault<'_>) -> Outcome;

@@ -4,11 +4,12 @@
 
 use super::{
     context::Context,
+    export,
     inode::{self, InodeCell},
     FileSystem,
 };
 use crate::bindings;
-use core::{ffi::c_int, marker::PhantomData};
+use core::{ffi::c_int, marker::PhantomData, ptr};
 use kernel::{error::from_result, prelude::*, seq_file::SeqFile};
 
 /// What a superblock says of its filesystem.
@@ -73,6 +74,7 @@ pub(super) unsafe extern "C" fn fill<T: FileSystem>(
             (*sb).s_uuid.b = parameters.uuid;
             (*sb).s_uuid_len = parameters.uuid.len() as u8;
             (*sb).s_op = Operations::<T>::TABLE;
+            (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
         }
         // SAFETY: The superblock is filled in.
         let root = unsafe { inode::get::<T>(sb, parameters.root)? };
