@@ -18,6 +18,7 @@ use kernel::{
     cred::Credential,
     error::{from_err_ptr, to_result},
     fmt,
+    page::BorrowedPage,
     prelude::*,
     str::CStrExt,
     sync::Arc,
@@ -94,6 +95,11 @@ impl View {
     /// Offset of the image's first byte in its page.
     pub(crate) fn offset_in_page(&self) -> usize {
         self.region.offset_in_page()
+    }
+
+    /// Page `index` of a file that lies in a run, if it is a page of memory as it lies.
+    pub(crate) fn page(&self, run: Run, index: u64) -> Option<BorrowedPage<'_>> {
+        run.page(&self.region, index)
     }
 
     /// Answers a fault with the image's own pages; see [`map_window`].

@@ -14,13 +14,17 @@
 #include <linux/mm.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
+#include <linux/pipe_fs_i.h>
+#include <linux/posix_acl.h>
 #include <linux/slab.h>
+#include <linux/splice.h>
 #include <linux/statfs.h>
 
 #include "helpers.h"
 
 /* Macros that bindgen cannot evaluate; Kbuild strips the prefix. */
 static const unsigned long ERODAX_CONST_SB_RDONLY = SB_RDONLY;
+static const unsigned long ERODAX_CONST_SB_POSIXACL = SB_POSIXACL;
 static const unsigned long ERODAX_CONST_SB_NOATIME = SB_NOATIME;
 static const unsigned int ERODAX_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 static const unsigned int ERODAX_CONST_FS_IOC_GETFSLABEL_COMMAND = FS_IOC_GETFSLABEL;

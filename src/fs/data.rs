@@ -94,13 +94,12 @@ impl Erofs {
             Some(position) if position < inode.disk.size => position,
             _ => return Outcome::NOTHING_THERE,
         };
-        let run = match inode.direct {
-            Some(Direct { offset, len }) => Run {
-                position: 0,
-                offset,
-                len: self.mappable(inode, position, offset, len),
-            },
-            None => return Outcome::NOTHING_THERE,
+        let Some(direct) = inode.direct else {
+            return Outcome::NOTHING_THERE;
+        };
+        let run = Run {
+            len: self.mappable(inode, position, direct),
+            ..direct.run()
         };
         match self.view.map(fault, run) {
             Some(outcome) => outcome,
@@ -113,9 +112,10 @@ impl Erofs {
         }
     }
 
-    /// How many of the `len` bytes at `offset` can be mapped: up to the end of the last page
+    /// How many bytes can be mapped from where the blocks lie: all, and up to the end of the last page
     /// if that is what is wanted and nothing but zeros follow the file there.
-    fn mappable(&self, inode: &Inode, position: u64, offset: u64, len: u64) -> u64 {
+    fn mappable(&self, inode: &Inode, position: u64, direct: Direct) -> u64 {
+        let Direct { offset, len } = direct;
         let page_end = position.saturating_add(PAGE_SIZE as u64);
         if len != inode.disk.size || page_end <= len {
             return len;

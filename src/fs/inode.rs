@@ -3,7 +3,7 @@
 //! Inodes.
 
 use super::Erofs;
-use crate::vfs::NewInode;
+use crate::{dax::Run, vfs::NewInode};
 use erodax_format::{
     flat::Extent,
     inode::{FileType, Inode as FormatInode},
@@ -33,6 +33,17 @@ pub(super) struct Direct {
     pub(super) offset: u64,
     /// Bytes of the file that are there, in one piece; the rest is an inline tail.
     pub(super) len: u64,
+}
+
+impl Direct {
+    /// The file's bytes that are there, as a run.
+    pub(super) fn run(self) -> Run {
+        Run {
+            position: 0,
+            offset: self.offset,
+            len: self.len,
+        }
+    }
 }
 
 impl Erofs {

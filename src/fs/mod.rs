@@ -15,7 +15,7 @@ use crate::{
 use erodax_format::{dir::NAME_MAX, inode::FileType, superblock::SuperBlock};
 use kernel::{
     iov::IovIterDest,
-    page::PAGE_SIZE,
+    page::{BorrowedPage, PAGE_SIZE},
     prelude::*,
     seq_file::{seq_print, SeqFile},
     str::{BStr, CString},
@@ -150,6 +150,7 @@ impl FileSystem for Erofs {
             magic: MAGIC,
             block_bits: self.sb.block_bits(),
             uuid: *self.sb.uuid(),
+            has_acls: false,
             root: self.sb.root_nid(),
         }
     }
@@ -195,6 +196,14 @@ impl FileSystem for Erofs {
         self.extent_at(inode, position)
     }
 
+    fn xattr(&self, _inode: &inode::Inode, _ns: vfs::Namespace, _name: &[u8], _out: &mut [u8]) -> Result<usize> {
+        Err(ENODATA)
+    }
+
+    fn list_xattrs(&self, _inode: &inode::Inode, _out: &mut vfs::NameList<'_>) -> Result {
+        Ok(())
+    }
+
     fn attributes(&self, inode: &inode::Inode) -> Attributes {
         Attributes {
             is_compressed: false,
@@ -208,6 +217,10 @@ impl FileSystem for Erofs {
 
     fn fault(&self, inode: &inode::Inode, fault: &mut Fault<'_>) -> Outcome {
         self.map_data(inode, fault)
+    }
+
+    fn page<'a>(&'a self, inode: &'a inode::Inode, index: u64) -> Option<BorrowedPage<'a>> {
+        self.view.page(inode.direct?.run(), index)
     }
 
     fn fill(&self, inode: &inode::Inode, position: u64, out: &mut [u8]) -> Result {

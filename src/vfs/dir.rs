@@ -2,7 +2,7 @@
 
 //! Directories: lookup and readdir.
 
-use super::{extent, file, inode, inode::InodeCell, stat, super_block, FileSystem};
+use super::{extent, file, inode, inode::InodeCell, stat, super_block, xattr, FileSystem};
 use crate::bindings;
 use core::{ffi::c_int, marker::PhantomData, ptr, slice};
 use kernel::{error::from_result, prelude::*};
@@ -53,6 +53,8 @@ impl<T: FileSystem> Operations<T> {
     pub(super) const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
         lookup: Some(Self::lookup),
         getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
         fiemap: Some(extent::fiemap::<T>),
         ..pin_init::zeroed()
     };

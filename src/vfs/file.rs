@@ -6,7 +6,7 @@ use super::{
     extent,
     fault::{map_readonly, Fault, FaultHandler, Outcome, VmOperations},
     inode::InodeCell,
-    stat, super_block, FileSystem,
+    splice, stat, super_block, xattr, FileSystem,
 };
 use crate::bindings;
 use core::marker::PhantomData;
@@ -50,6 +50,8 @@ pub(super) struct Operations<T>(PhantomData<T>);
 impl<T: FileSystem> Operations<T> {
     pub(super) const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
         getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
         fiemap: Some(extent::fiemap::<T>),
         ..pin_init::zeroed()
     };
@@ -58,12 +60,14 @@ impl<T: FileSystem> Operations<T> {
     pub(super) const DIRECT: &'static bindings::file_operations = &bindings::file_operations {
         mmap_prepare: Some(Self::mmap_prepare),
         fadvise: Some(Self::fadvise),
+        splice_read: Some(splice::read::<T>),
         ..Self::common()
     };
 
     /// Mappings go through the page cache, which [`FileSystem::fill`] fills.
     pub(super) const CACHED: &'static bindings::file_operations = &bindings::file_operations {
         mmap_prepare: Some(bindings::generic_file_readonly_mmap_prepare),
+        splice_read: Some(bindings::filemap_splice_read),
         ..Self::common()
     };
 
@@ -76,7 +80,6 @@ impl<T: FileSystem> Operations<T> {
             compat_ioctl: Some(ioctl::<T>),
             setlease: Some(bindings::generic_setlease),
             read_iter: Some(Self::read_iter),
-            splice_read: Some(bindings::copy_splice_read),
             ..pin_init::zeroed()
         }
     }

@@ -2,7 +2,7 @@
 
 //! `struct inode` with a filesystem's own data behind it.
 
-use super::{dir, file, folio, registration::FileSystemType, stat, super_block, FileSystem};
+use super::{dir, file, folio, registration::FileSystemType, stat, super_block, xattr, FileSystem};
 use crate::bindings;
 use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit, ptr};
 use kernel::{error::from_err_ptr, prelude::*, types::Opaque};
@@ -111,12 +111,16 @@ struct Others<T>(PhantomData<T>);
 impl<T: FileSystem> Others<T> {
     const SPECIAL: &'static bindings::inode_operations = &bindings::inode_operations {
         getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
         ..pin_init::zeroed()
     };
 
     const SYMLINK: &'static bindings::inode_operations = &bindings::inode_operations {
         get_link: Some(bindings::simple_get_link),
         getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
         ..pin_init::zeroed()
     };
 }

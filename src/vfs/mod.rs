@@ -20,8 +20,10 @@ mod inode;
 mod log;
 mod page;
 mod registration;
+mod splice;
 mod stat;
 mod super_block;
+mod xattr;
 
 pub(crate) use context::Context;
 pub(crate) use dir::Emitter;
@@ -33,8 +35,9 @@ pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
 pub(crate) use stat::Attributes;
 pub(crate) use super_block::{Statistics, SuperParameters};
+pub(crate) use xattr::{NameList, Namespace};
 
-use kernel::{iov::IovIterDest, prelude::*, seq_file::SeqFile};
+use kernel::{iov::IovIterDest, page::BorrowedPage, prelude::*, seq_file::SeqFile};
 
 /// A read-only filesystem; the value is one mounted instance.
 pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
@@ -85,11 +88,27 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// What statx(2) says of an inode.
     fn attributes(&self, inode: &Self::Inode) -> Attributes;
 
+    /// Copies the value of an extended attribute; returns its length. `ENODATA` if there is no
+    /// such attribute, `ERANGE` if `out` is too short for it, unless it is empty.
+    fn xattr(
+        &self,
+        inode: &Self::Inode,
+        namespace: Namespace,
+        name: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize>;
+
+    /// Lists the extended attributes.
+    fn list_xattrs(&self, inode: &Self::Inode, out: &mut NameList<'_>) -> Result;
+
     /// The volume's label; empty if there is none.
     fn label(&self) -> &[u8];
 
     /// Answers a page fault in a mapping of a file that is mapped from memory.
     fn fault(&self, inode: &Self::Inode, fault: &mut Fault<'_>) -> Outcome;
+
+    /// Page `index` of a file if it is a page of memory as it lies.
+    fn page<'a>(&'a self, inode: &'a Self::Inode, index: u64) -> Option<BorrowedPage<'a>>;
 
     /// Fills page-cache memory with a file's bytes from `position` on, zeros after its end.
     fn fill(&self, inode: &Self::Inode, position: u64, out: &mut [u8]) -> Result;

@@ -6,7 +6,7 @@ use super::{
     context::Context,
     export,
     inode::{self, InodeCell},
-    FileSystem,
+    xattr, FileSystem,
 };
 use crate::bindings;
 use core::{ffi::c_int, marker::PhantomData, ptr};
@@ -20,6 +20,8 @@ pub(crate) struct SuperParameters {
     pub(crate) block_bits: u32,
     /// UUID; all zero if there is none.
     pub(crate) uuid: [u8; 16],
+    /// Whether access is decided by POSIX ACLs as well.
+    pub(crate) has_acls: bool,
     /// Inode number of the root directory.
     pub(crate) root: u64,
 }
@@ -73,6 +75,10 @@ pub(super) unsafe extern "C" fn fill<T: FileSystem>(
             (*sb).s_time_gran = 1;
             (*sb).s_uuid.b = parameters.uuid;
             (*sb).s_uuid_len = parameters.uuid.len() as u8;
+            (*sb).s_xattr = xattr::Handlers::<T>::TABLE.as_ptr();
+            if parameters.has_acls {
+                (*sb).s_flags |= bindings::SB_POSIXACL;
+            }
             (*sb).s_op = Operations::<T>::TABLE;
             (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
         }
