@@ -25,12 +25,22 @@ pub(crate) mod field {
     pub(crate) const FIXED_NSEC: usize = 1056;
     pub(crate) const BLOCKS: usize = 1060;
     pub(crate) const META_BLOCK: usize = 1064;
+    pub(crate) const XATTR_BLOCK: usize = 1068;
     pub(crate) const UUID: usize = 1072;
     pub(crate) const VOLUME_NAME: usize = 1088;
     pub(crate) const FEATURE_INCOMPAT: usize = 1104;
+    pub(crate) const U1: usize = 1108;
     pub(crate) const EXTRA_DEVICES: usize = 1110;
+    pub(crate) const DEVICE_TABLE: usize = 1112;
     pub(crate) const DIR_BLOCK_BITS: usize = 1114;
+    pub(crate) const XATTR_PREFIX_COUNT: usize = 1115;
+    pub(crate) const XATTR_PREFIX_START: usize = 1116;
+    pub(crate) const PACKED_NID: usize = 1120;
+    pub(crate) const XATTR_FILTER_RESERVED: usize = 1128;
+    pub(crate) const DIGEST_PREFIX: usize = 1129;
     pub(crate) const BUILD_TIME: usize = 1132;
+    pub(crate) const WIDE_ROOT_NID: usize = 1136;
+    pub(crate) const METABOX_NID: usize = 1152;
 }
 
 impl TestImage {
@@ -93,6 +103,7 @@ pub(crate) struct TestInode {
 
 pub(crate) const PLAIN: u16 = 0;
 pub(crate) const INLINE: u16 = 2;
+pub(crate) const CHUNKED: u16 = 4;
 
 impl TestInode {
     pub(crate) fn new(mode: u16, layout: u16, size: u64, u: u32) -> Self {
