@@ -19,6 +19,7 @@
 //! | [`volume`] | the devices of a filesystem |
 //! | [`flat`] | where the bytes of uncompressed files are |
 //! | [`dir`] | lookup and listing of directories |
+//! | [`xattr`] | extended attributes |
 //! | [`newc`] | members of a newc cpio, and the images among them |
 //!
 //! # Examples
@@ -57,6 +58,8 @@ pub mod superblock;
 #[cfg(test)]
 mod testing;
 pub mod volume;
+pub mod xattr;
+mod xxh32;
 
 pub use error::{Error, Result};
 pub use image::Image;
