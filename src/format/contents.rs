@@ -93,3 +93,6 @@ impl<V: Volume + ?Sized> Image for Metadata<'_, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

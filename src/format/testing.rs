@@ -3,7 +3,8 @@
 //! Hand-made images for the unit tests.
 
 use crate::superblock::SuperBlock;
-use crate::{Image, Result};
+use crate::volume::DeviceSlot;
+use crate::{Image, Result, Volume};
 
 /// An image of which a test writes what it needs.
 #[derive(Clone)]
@@ -71,6 +72,38 @@ impl TestImage {
         self.put(nid * 32, &inode.encode())
     }
 
+    /// Sets bits of `feature_incompat`.
+    pub(crate) fn enable(&mut self, incompat: u32) -> &mut Self {
+        let old = self.image().read::<[u8; 4]>(FEATURE_INCOMPAT).unwrap();
+        let bits = u32::from_le_bytes(old) | incompat;
+        self.put(field::FEATURE_INCOMPAT, &bits.to_le_bytes())
+    }
+
+    /// Writes the slots of a device table in block `block`, and says that there are so many.
+    pub(crate) fn put_devices(&mut self, block: u32, slots: &[DeviceSlot]) -> &mut Self {
+        let start = usize::try_from(block).unwrap() * self.block_size;
+        let count = u16::try_from(slots.len()).unwrap();
+        self.enable(1 << 3)
+            .put(field::EXTRA_DEVICES, &count.to_le_bytes())
+            .put(
+                field::DEVICE_TABLE,
+                &u16::try_from(start / 128).unwrap().to_le_bytes(),
+            );
+        for (index, slot) in slots.iter().enumerate() {
+            let (blocks, uniaddr) = (slot.blocks.to_le_bytes(), slot.uniaddr.to_le_bytes());
+            let range = [&blocks[..4], &uniaddr[..4], &blocks[4..6], &uniaddr[4..6]].concat();
+            self.put(start + 128 * index + 64, &range);
+        }
+        self
+    }
+
+    /// Makes inode `nid`, which is in the image, its metabox.
+    pub(crate) fn set_metabox(&mut self, nid: u64) -> &mut Self {
+        self.enable(1 << 8)
+            .put(field::EXTENSION_SLOTS, &[1])
+            .put(field::METABOX_NID, &nid.to_le_bytes())
+    }
+
     pub(crate) fn image(&self) -> &[u8] {
         &self.bytes
     }
@@ -78,6 +111,13 @@ impl TestImage {
     pub(crate) fn superblock(&self) -> SuperBlock {
         SuperBlock::read(self.image()).unwrap()
     }
+}
+
+const FEATURE_INCOMPAT: u64 = 1104;
+
+/// The nid of the inode at byte `offset` of the metabox.
+pub(crate) fn metabox_nid(offset: u64) -> u64 {
+    offset / 32 | 1 << 63
 }
 
 /// The fields of an inode that tests set.
@@ -139,7 +179,7 @@ impl TestInode {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let format = self.format | (self.layout << 1) | u16::from(self.extended);
         let mut bytes = Vec::new();
         for half in [format, self.xattr_count, self.mode, self.nb] {
@@ -163,6 +203,26 @@ impl TestInode {
             bytes.resize(32, 0);
         }
         bytes
+    }
+}
+
+/// An image and further devices.
+pub(crate) struct TestVolume<'a> {
+    pub(crate) primary: &'a [u8],
+    pub(crate) extra: Vec<(DeviceSlot, Vec<u8>)>,
+}
+
+impl Volume for TestVolume<'_> {
+    type Device = [u8];
+
+    fn primary(&self) -> &[u8] {
+        self.primary
+    }
+
+    fn extra(&self, id: u16) -> Option<(&[u8], DeviceSlot)> {
+        let index = usize::from(id).checked_sub(1)?;
+        let (slot, bytes) = self.extra.get(index)?;
+        Some((bytes, *slot))
     }
 }
 
