@@ -117,7 +117,7 @@ const FEATURE_INCOMPAT: u64 = 1104;
 
 /// The nid of the inode at byte `offset` of the metabox.
 pub(crate) fn metabox_nid(offset: u64) -> u64 {
-    offset / 32 | 1 << 63
+    (offset / 32) | (1 << 63)
 }
 
 /// The fields of an inode that tests set.

@@ -224,7 +224,7 @@ impl<'a, V: Volume + ?Sized> Xattrs<'a, V> {
     fn open(&self, inode: &Inode) -> Result<Option<(RawHeader, List)>> {
         let room = match inode.xattr_size() {
             0 => return Ok(None),
-            ..=ONLY_HEADER => return Err(Error::Unsupported("xattrs without room for any")),
+            1..=ONLY_HEADER => return Err(Error::Unsupported("xattrs without room for any")),
             size => u64::from(size).saturating_sub(HEADER_SIZE),
         };
         let in_metabox = inode.in_metabox();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::*;
+use crate::image::to_u64;
 use crate::testing::{field, TestImage, TestInode, TestVolume, CHUNKED};
 use crate::volume::DeviceSlot;
 use proptest::prelude::*;
@@ -201,7 +202,7 @@ fn extents_end_with_the_addresses_block() {
 fn addresses_past_the_end() {
     let (image, inode) = fixture(0, 1 << 31, BODY, &[]);
     let sb = image.superblock();
-    let last = 16 * 512 - BODY as u64;
+    let last = 16 * BLOCK - to_u64(BODY);
     let extent = |entry: u64| inode.extent_at(image.image(), &sb, entry * BLOCK);
     assert!(extent(last / 4 - 1).is_ok());
     assert_eq!(extent(last / 4), Err(Error::OutOfBounds));

@@ -231,14 +231,14 @@ fn wide_root_and_blocks() {
     let mut image = TestImage::new(12, 2);
     image
         .enable(1 << 7)
-        .put(field::WIDE_ROOT_NID, &(1_u64 << 63 | 5).to_le_bytes());
-    assert_eq!(read(&image).unwrap().root_nid(), 1 << 63 | 5);
+        .put(field::WIDE_ROOT_NID, &((1_u64 << 63) | 5).to_le_bytes());
+    assert_eq!(read(&image).unwrap().root_nid(), (1 << 63) | 5);
 }
 
 #[test]
 fn inode_numbers() {
     let mut image = TestImage::new(12, 2);
-    let nids = [0, 5, (1 << 31) + 5, 1 << 62, 1 << 63 | 5];
+    let nids = [0, 5, (1 << 31) + 5, 1 << 62, (1 << 63) | 5];
     let sb = read(&image).unwrap();
     assert_eq!(nids.map(|nid| sb.inode_number(nid)), nids);
     image
@@ -268,7 +268,7 @@ fn metabox() {
         let packed = with(TestInode { layout, ..file }, 128);
         assert!(matches!(packed, Err(Error::Unsupported(_))));
     }
-    let in_itself = with(file, 128 | 1 << 63);
+    let in_itself = with(file, 128 | (1 << 63));
     assert!(matches!(in_itself, Err(Error::Corrupt(_))));
     let fifo = with(TestInode::new(0o010_644, PLAIN, 0, 0), 128);
     assert!(matches!(fifo, Err(Error::Corrupt(_))));
@@ -283,7 +283,10 @@ fn metabox() {
     // The nid without the feature is nothing.
     let mut image = TestImage::new(12, 2);
     image.put(field::METABOX_NID, &[0xFF; 8]);
-    assert!(matches!(read(&image).unwrap().metabox(), Err(Error::Corrupt(_))));
+    assert!(matches!(
+        read(&image).unwrap().metabox(),
+        Err(Error::Corrupt(_))
+    ));
 }
 
 #[test]
@@ -303,7 +306,7 @@ fn packed_inode() {
     assert_eq!(with(FRAGMENTS, 1 << 30), Err(Error::OutOfBounds));
     let no_inode = with(FRAGMENTS, 129);
     assert!(matches!(no_inode, Err(Error::Corrupt(_))));
-    let in_metabox = with(FRAGMENTS, 128 | 1 << 63);
+    let in_metabox = with(FRAGMENTS, 128 | (1 << 63));
     assert!(matches!(in_metabox, Err(Error::Corrupt(_))));
 }
 

@@ -123,10 +123,7 @@ fn given_devices() {
     let mut fewer = volume;
     fewer.extra.truncate(1);
     assert_eq!(sb.locate(&fewer, 2, 0, 1), Err(Error::NoDevice));
-    assert_eq!(
-        sb.locate(&fewer, 0, 30 * BLOCK, 1),
-        data(0, 30 * BLOCK, 1)
-    );
+    assert_eq!(sb.locate(&fewer, 0, 30 * BLOCK, 1), data(0, 30 * BLOCK, 1));
 }
 
 #[test]
