@@ -30,9 +30,12 @@ impl Erofs {
         let mut done = 0;
         while done < wanted {
             let asked = (wanted - done) as u64;
-            let extent = inode.disk.extent_at(&self.sb, position + done as u64);
+            let extent =
+                inode
+                    .disk
+                    .extent_for(&*self.view, &self.sb, position + done as u64, asked);
             let (len, copied) = match extent.map_err(|error| self.report(inode.disk.nid, error))? {
-                Extent::Data { offset, len } => {
+                Extent::Data { offset, len, .. } => {
                     let len = len.min(asked);
                     let Some(part) = self.view.part(offset, len) else {
                         return Err(self.report(inode.disk.nid, FormatError::OutOfBounds));
@@ -69,14 +72,14 @@ impl Erofs {
     /// Where the bytes from `position` on lie in the image.
     pub(super) fn extent_at(&self, inode: &Inode, position: u64) -> Result<vfs::Extent> {
         let disk = &inode.disk;
-        let answer = disk.extent_at(&self.sb, position).and_then(|extent| {
+        let answer = disk.extent_at(&*self.view, &self.sb, position).and_then(|extent| {
             let tail = disk.inline_tail(&self.sb)?;
             Ok(match extent {
                 Extent::Hole { len } => vfs::Extent {
                     len,
                     place: Place::Hole,
                 },
-                Extent::Data { offset, len } => vfs::Extent {
+                Extent::Data { offset, len, .. } => vfs::Extent {
                     len,
                     place: Place::Data {
                         address: offset,

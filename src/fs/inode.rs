@@ -91,9 +91,9 @@ impl Erofs {
         }
         let (offset, len) = match disk.size {
             0 => (0, 0),
-            _ => match disk.extent_at(&self.sb, 0)? {
+            _ => match disk.extent_at(&*self.view, &self.sb, 0)? {
                 Extent::Hole { .. } => return Ok(None),
-                Extent::Data { offset, len } => (offset, len),
+                Extent::Data { offset, len, .. } => (offset, len),
             },
         };
         if !self.maps_directly() {

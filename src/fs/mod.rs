@@ -157,7 +157,7 @@ impl FileSystem for Erofs {
 
     fn statistics(&self) -> vfs::Statistics {
         vfs::Statistics {
-            blocks: self.sb.blocks(),
+            blocks: self.sb.total_blocks(),
             inodes: self.sb.inodes(),
             name_len: NAME_MAX as u32,
         }
