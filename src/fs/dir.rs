@@ -13,7 +13,7 @@ use kernel::prelude::*;
 impl Erofs {
     /// The nid of a name in a directory.
     pub(super) fn look_up(&self, dir: &Inode, name: &[u8]) -> Result<Option<u64>> {
-        dir::lookup(&*self.view, &self.sb, &dir.disk, name)
+        dir::lookup(&self.devices, &self.sb, &dir.disk, name)
             .map(|found| found.map(|(nid, _)| nid))
             .map_err(|error| self.report(dir.disk.nid, error))
     }
@@ -27,20 +27,39 @@ impl Erofs {
         let mut name = [0; NAME_MAX];
         loop {
             let entry = cursor
-                .next(&*self.view, &self.sb, &dir.disk, &mut name)
+                .next(&self.devices, &self.sb, &dir.disk, &mut name)
                 .map_err(|error| self.report(dir.disk.nid, error))?;
             let Some(entry) = entry else {
-                out.set_position(out.position().max(dir.disk.size));
+                self.end(dir, out);
                 return Ok(());
             };
             out.set_position(entry.pos);
-            if !out.emit(entry.name, entry.nid, d_type(entry.file_type)) {
+            let number = self.sb.inode_number(entry.nid);
+            if !out.emit(entry.name, number, d_type(entry.file_type)) {
                 return Ok(());
             }
             out.set_position(entry.next);
         }
     }
+
+    /// What follows the last dirent: a "." that is not stored has the directory's size as its
+    /// position.
+    fn end(&self, dir: &Inode, out: &mut Emitter<'_>) {
+        let size = dir.disk.size;
+        if out.position() <= size && dir.disk.dot_omitted() {
+            out.set_position(size);
+            let number = self.sb.inode_number(dir.disk.nid);
+            if out.emit(b".", number, d_type(DIRECTORY)) {
+                out.set_position(size.saturating_add(1));
+            }
+        } else {
+            out.set_position(out.position().max(size));
+        }
+    }
 }
+
+/// `EROFS_FT_DIR`.
+const DIRECTORY: u8 = 2;
 
 /// `d_type` of dirent(3) for a dirent's file type.
 fn d_type(file_type: u8) -> u32 {

@@ -2,7 +2,7 @@
 
 //! File handles, for open_by_handle_at(2) and NFS.
 //!
-//! A handle is the inode's number and generation (always 0: the tree never changes), with
+//! A handle is the inode's key and generation (always 0: the tree never changes), with
 //! those of its directory after them if asked for: FILEID_INO64_GEN and
 //! FILEID_INO64_GEN_PARENT of linux/exportfs.h.
 
@@ -44,9 +44,13 @@ impl<T: FileSystem> Operations<T> {
             if room < needed {
                 return bindings::fid_type_FILEID_INVALID as c_int;
             }
-            write_words(words, inode);
+            write_words(words, InodeCell::<T>::key(inode), inode);
             if with_parent {
-                write_words(words.add(WORDS as usize), parent);
+                write_words(
+                    words.add(WORDS as usize),
+                    InodeCell::<T>::key(parent),
+                    parent,
+                );
             }
         }
         if with_parent {
@@ -127,12 +131,11 @@ impl<T: FileSystem> Operations<T> {
 /// # Safety
 ///
 /// `words` must have room for one inode's.
-unsafe fn write_words(words: *mut u32, inode: *const bindings::inode) {
+unsafe fn write_words(words: *mut u32, key: u64, inode: *const bindings::inode) {
     // SAFETY: By the caller's promise.
     unsafe {
-        let number = (*inode).i_ino;
-        words.write((number >> 32) as u32);
-        words.add(1).write(number as u32);
+        words.write((key >> 32) as u32);
+        words.add(1).write(key as u32);
         words.add(2).write((*inode).i_generation);
     }
 }

@@ -34,7 +34,9 @@ pub(super) unsafe extern "C" fn ioctl<T: FileSystem>(
     // SAFETY: By this function's own requirements.
     let label = unsafe { super_block::instance::<T>((*(*file).f_inode).i_sb) }.label();
     let mut text = [0; bindings::FSLABEL_MAX as usize];
-    text.iter_mut().zip(label).for_each(|(to, from)| *to = *from);
+    text.iter_mut()
+        .zip(label)
+        .for_each(|(to, from)| *to = *from);
     // As much as there is of it, and a NUL: no more of the caller's buffer is its business.
     let len = (label.len() + 1).min(text.len());
     let mut out = UserSlice::new(UserPtr::from_addr(argument), len).writer();

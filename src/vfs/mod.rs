@@ -55,7 +55,7 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     ) -> Result;
 
     /// Opens the context's source.
-    fn mount(context: &Context<'_>, options: &Self::Options) -> Result<Self>;
+    fn mount(context: &Context<'_>, options: Self::Options) -> Result<Self>;
 
     /// Whether a mounted instance can go on with other options.
     fn reconfigure(&self, context: &Context<'_>, options: &Self::Options) -> Result;
@@ -69,10 +69,13 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Writes `,option=value` for each option in force.
     fn show_options(&self, out: &SeqFile);
 
-    /// Reads an inode.
-    fn inode(&self, number: u64) -> Result<NewInode<Self::Inode>>;
+    /// Reads the inode with a key: whatever the filesystem finds it by.
+    fn inode(&self, key: u64) -> Result<NewInode<Self::Inode>>;
 
-    /// Number of the inode that a name in a directory stands for, if there is one.
+    /// The number that user space sees for a key.
+    fn inode_number(&self, key: u64) -> u64;
+
+    /// Key of the inode that a name in a directory stands for, if there is one.
     fn lookup(&self, dir: &Self::Inode, name: &[u8]) -> Result<Option<u64>>;
 
     /// Emits entries from the emitter's position on, until it is full or there are no more.

@@ -83,7 +83,9 @@ impl Batch {
 
     /// Adds `len` bytes at `offset` of a page; there must be room.
     fn push(&mut self, page: &kernel::page::Page, offset: usize, len: usize) {
-        if let (Some(slot), Some(part)) = (self.pages.get_mut(self.len), self.parts.get_mut(self.len)) {
+        if let (Some(slot), Some(part)) =
+            (self.pages.get_mut(self.len), self.parts.get_mut(self.len))
+        {
             // SAFETY: The page is referenced; this is the pipe's own reference.
             unsafe { bindings::erodax_get_page(page.as_ptr()) };
             *slot = page.as_ptr();

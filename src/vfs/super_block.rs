@@ -22,7 +22,7 @@ pub(crate) struct SuperParameters {
     pub(crate) uuid: [u8; 16],
     /// Whether access is decided by POSIX ACLs as well.
     pub(crate) has_acls: bool,
-    /// Inode number of the root directory.
+    /// Key of the root directory.
     pub(crate) root: u64,
 }
 
@@ -59,7 +59,7 @@ pub(super) unsafe extern "C" fn fill<T: FileSystem>(
         // SAFETY: The context is one of `T`'s, and valid during this call.
         let fs = unsafe {
             let context = Context::from_raw(context);
-            T::mount(&context, &*context.options::<T>())?
+            T::mount(&context, core::mem::take(&mut *context.options::<T>()))?
         };
         let parameters = fs.parameters();
         let fs = KBox::new(fs, GFP_KERNEL)?;

@@ -53,13 +53,12 @@ pub(crate) struct NameList<'a> {
 }
 
 impl NameList<'_> {
-    /// Adds a name, unless the caller may not see it; `name` comes in pieces. `ERANGE` if there
-    /// is no room for it.
-    pub(crate) fn add(&mut self, namespace: Namespace, name: [&[u8]; 2]) -> Result {
+    /// Adds a name, unless the caller may not see it. `ERANGE` if there is no room for it.
+    pub(crate) fn add(&mut self, namespace: Namespace, name: &[u8]) -> Result {
         if !namespace.is_visible() {
             return Ok(());
         }
-        for piece in [namespace.prefix(), name[0], name[1], b"\0"] {
+        for piece in [namespace.prefix(), name, b"\0"] {
             let end = self.used.checked_add(piece.len()).ok_or(ERANGE)?;
             if !self.out.is_empty() {
                 let room = self.out.get_mut(self.used..end).ok_or(ERANGE)?;
@@ -216,7 +215,9 @@ impl<T: FileSystem> Handlers<T> {
         };
         match read_acl(fs, data, namespace) {
             // SAFETY: The value is as long as it says.
-            Ok(value) => unsafe { bindings::erodax_acl_from_xattr(value.as_ptr().cast(), value.len()) },
+            Ok(value) => unsafe {
+                bindings::erodax_acl_from_xattr(value.as_ptr().cast(), value.len())
+            },
             Err(error) if error == ENODATA => ptr::null_mut(),
             Err(error) => error.to_ptr(),
         }
