@@ -23,7 +23,7 @@ const FORMAT_INDEXES: u16 = 0x20;
 /// The upper bits of a block number in a chunk index are valid.
 const FORMAT_WIDE: u16 = 0x40;
 /// Every bit that the format defines.
-pub(crate) const FORMAT_ALL: u16 = 0x7F;
+const FORMAT_ALL: u16 = 0x7F;
 
 /// `struct erofs_inode_chunk_index`.
 #[derive(FromBytes, IntoBytes, Immutable, Unaligned)]
@@ -37,6 +37,14 @@ struct RawChunkIndex {
 const BLOCK_MAP_ENTRY_SIZE: u64 = 4;
 const CHUNK_INDEX_SIZE: u64 = 8;
 const _: () = assert!(size_of::<RawChunkIndex>() == 8);
+
+/// Fails for a format with bits that nobody knows.
+pub(crate) fn check_format(format: u16) -> Result<()> {
+    match format & !FORMAT_ALL {
+        0 => Ok(()),
+        _ => Err(Error::Unsupported("unknown bits of the chunk format")),
+    }
+}
 
 /// Where a chunk starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,7 +49,7 @@ impl<'a, V: Volume + ?Sized> Metadata<'a, V> {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if the image has no metabox.
+    /// [`Corrupt`](crate::Error::Corrupt) if the image has no metabox.
     #[inline]
     pub(crate) fn new(volume: &'a V, sb: &'a SuperBlock, in_metabox: bool) -> Result<Self> {
         if !in_metabox {

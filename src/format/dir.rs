@@ -80,14 +80,15 @@ struct Name {
 }
 
 impl Block {
-    /// The block that starts at `pos`, a multiple of the block size before the directory's end.
+    /// The block that starts at `pos`, a multiple of the block size before the directory's end, and
+    /// its device.
     #[inline]
-    fn open<V: Volume + ?Sized>(
-        volume: &V,
+    fn open<'v, V: Volume + ?Sized>(
+        volume: &'v V,
         sb: &SuperBlock,
         dir: &Inode,
         pos: u64,
-    ) -> Result<Self> {
+    ) -> Result<(Self, &'v V::Device)> {
         let block_size = u64::from(sb.block_size());
         let Extent::Data {
             device,
@@ -105,12 +106,13 @@ impl Block {
         if names == 0 || names % DIRENT_SIZE != 0 || names >= len {
             return Err(Error::Corrupt("directory block with a bad first nameoff"));
         }
-        Ok(Block {
+        let block = Block {
             device,
             start,
             len,
             names,
-        })
+        };
+        Ok((block, image))
     }
 
     /// Where byte `offset` of the block is on its device.
@@ -267,11 +269,10 @@ pub fn lookup<V: Volume + ?Sized>(
     let mut high = sb.blocks_for(dir.size);
     while low < high {
         let mid = low.midpoint(high);
-        let block = Block::open(volume, sb, dir, sb.block_start(mid)?)?;
-        let image = volume.device(block.device)?;
+        let (block, image) = Block::open(volume, sb, dir, sb.block_start(mid)?)?;
         match block.first_name(image)?.cmp(image, name)? {
             Ordering::Less => {
-                candidate = Some(block);
+                candidate = Some((block, image));
                 low = mid.wrapping_add(1);
             }
             Ordering::Equal => return block.target(image, 0).map(Some),
@@ -279,7 +280,7 @@ pub fn lookup<V: Volume + ?Sized>(
         }
     }
     match candidate {
-        Some(block) => block.search(volume.device(block.device)?, name),
+        Some((block, image)) => block.search(image, name),
         None => Ok(None),
     }
 }
@@ -444,11 +445,11 @@ impl Cursor {
     fn seek<V: Volume + ?Sized>(&mut self, volume: &V, sb: &SuperBlock, dir: &Inode) -> Result<()> {
         while self.pos < dir.size {
             let start = sb.round_down(self.pos);
-            let block = Block::open(volume, sb, dir, start)?;
+            let (block, image) = Block::open(volume, sb, dir, start)?;
             let dirents = sb.offset_in_block(self.pos).div_ceil(DIRENT_SIZE);
             let offset = dirents.wrapping_mul(DIRENT_SIZE);
             if offset < block.names {
-                let dirent = block.dirent(volume.device(block.device)?, offset)?;
+                let dirent = block.dirent(image, offset)?;
                 self.pos = start.saturating_add(offset);
                 self.ahead = Some(Ahead {
                     block,

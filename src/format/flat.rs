@@ -67,7 +67,8 @@ impl Inode {
     /// # Errors
     ///
     /// Those of [`extent_at`](Inode::extent_at).
-    #[inline]
+    // Always inline: what flat data needs is little, and every lookup needs it several times.
+    #[inline(always)]
     pub fn extent_for<V: Volume + ?Sized>(
         &self,
         volume: &V,
@@ -88,10 +89,23 @@ impl Inode {
                     Some(before_tail) => self.blocks_at(volume, sb, pos, before_tail),
                 }
             }
+            _ => self.other_at(volume, sb, pos, left, wanted),
+        }
+    }
+
+    /// The extent of data that is not flat, away from the short ways to that which is.
+    #[inline(never)]
+    fn other_at<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        pos: u64,
+        left: u64,
+        wanted: u64,
+    ) -> Result<Extent> {
+        match self.layout {
             Layout::ChunkBased => self.chunks_at(volume, sb, pos, left, wanted),
-            Layout::CompressedFull | Layout::CompressedCompact => {
-                Err(Error::Unsupported("compressed data"))
-            }
+            _ => Err(Error::Unsupported("compressed data")),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Inodes: `struct erofs_inode_compact` (32 bytes) and `struct erofs_inode_extended` (64 bytes).
 
 use crate::chunk;
-use crate::contents::Metadata;
+use crate::contents::Contents;
 use crate::superblock::{self, SuperBlock};
 use crate::volume::Volume;
 use crate::{Error, Image, Result};
@@ -225,10 +225,19 @@ impl Inode {
     ///   image without algorithms, an impossible nid
     /// * [`Error::OutOfBounds`]: the inode is not in the image, or not in its metabox
     pub fn read<V: Volume + ?Sized>(volume: &V, sb: &SuperBlock, nid: u64) -> Result<Self> {
-        match Metadata::new(volume, sb, superblock::is_in_metabox(nid))? {
-            Metadata::Plain(image) => Self::read_from(image, sb, nid),
-            Metadata::Inside(file) => Self::read_from(&file, sb, nid),
+        if superblock::is_in_metabox(nid) {
+            return Self::read_from_metabox(volume, sb, nid);
         }
+        Self::read_from(volume.primary(), sb, nid)
+    }
+
+    #[inline(never)]
+    fn read_from_metabox<V: Volume + ?Sized>(
+        volume: &V,
+        sb: &SuperBlock,
+        nid: u64,
+    ) -> Result<Self> {
+        Self::read_from(&Contents::new(volume, sb, sb.metabox()?), sb, nid)
     }
 
     fn read_from<M: Image + ?Sized>(metadata: &M, sb: &SuperBlock, nid: u64) -> Result<Self> {
@@ -246,16 +255,7 @@ impl Inode {
         } else {
             Fields::compact(&head, &metadata.read(rest)?, sb)
         };
-        let inode = Self::decode(nid, offset, layout, &head, &fields)?;
-        if layout.is_compressed() && !sb.has_algorithms() {
-            return Err(Error::Corrupt(
-                "compressed inode in an image without algorithms",
-            ));
-        }
-        if layout == Layout::ChunkBased && inode.chunk_format() & !chunk::FORMAT_ALL != 0 {
-            return Err(Error::Unsupported("unknown bits of the chunk format"));
-        }
-        Ok(inode)
+        Self::decode(nid, offset, layout, &head, &fields, sb)
     }
 
     fn decode(
@@ -264,6 +264,7 @@ impl Inode {
         layout: Layout,
         head: &RawHead,
         fields: &Fields,
+        sb: &SuperBlock,
     ) -> Result<Self> {
         if i64::try_from(fields.size).is_err() {
             return Err(Error::Corrupt("negative size"));
@@ -271,6 +272,11 @@ impl Inode {
         let mode = head.i_mode.get();
         let file_type =
             FileType::from_mode(mode).ok_or(Error::Corrupt("mode without a file type"))?;
+        match layout {
+            Layout::FlatPlain | Layout::FlatInline => {}
+            Layout::CompressedFull | Layout::CompressedCompact => sb.check_algorithms()?,
+            Layout::ChunkBased => chunk::check_format(chunk_format(fields.i_u))?,
+        }
         Ok(Inode {
             nid,
             mode,
@@ -351,8 +357,7 @@ impl Inode {
     /// The format of the chunks of a chunk-based inode.
     #[inline]
     pub(crate) fn chunk_format(&self) -> u16 {
-        let [low, high, ..] = self.i_u.to_le_bytes();
-        u16::from_le_bytes([low, high])
+        chunk_format(self.i_u)
     }
 
     /// Whether the inode and what follows it are in the metabox.
@@ -412,6 +417,12 @@ impl Fields {
     fn is_null_address(&self) -> bool {
         self.i_u == u32::MAX && self.high.unwrap_or(u16::MAX) == u16::MAX
     }
+}
+
+/// The chunk format in the lower half of `i_u`.
+fn chunk_format(i_u: u32) -> u16 {
+    let [low, high, ..] = i_u.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 /// `erofs_xattr_ibody_size()`: a header of 12 bytes, then units of 4 bytes.

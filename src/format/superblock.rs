@@ -478,9 +478,14 @@ impl SuperBlock {
         self.packed.as_ref()
     }
 
-    /// Whether the image can have compressed inodes.
-    pub(crate) fn has_algorithms(&self) -> bool {
-        self.algorithms != 0
+    /// Fails if the image cannot have compressed inodes.
+    pub(crate) fn check_algorithms(&self) -> Result<()> {
+        match self.algorithms {
+            0 => Err(Error::Corrupt(
+                "compressed inode in an image without algorithms",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The bits of a device id that count; 0 without further devices.

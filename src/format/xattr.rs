@@ -11,6 +11,27 @@
 //!
 //! The header also has a filter: 32 bits, of which each tells that no name with a certain hash is
 //! there.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use erodax_format::xattr::{Prefixes, Xattrs, INDEX_USER};
+//! use erodax_format::{inode::Inode, superblock::SuperBlock};
+//!
+//! let bytes = std::fs::read("root.erofs")?;
+//! let image = bytes.as_slice();
+//! let sb = SuperBlock::read(image)?;
+//! let prefixes = Prefixes::new(image, &sb).collect::<Result<Vec<_>, _>>()?;
+//! let xattrs = Xattrs::new(image, &sb, &prefixes);
+//! let root = Inode::read(image, &sb, sb.root_nid())?;
+//! let mut value = [0; 64];
+//! match xattrs.get(&root, INDEX_USER, b"comment", &mut value)? {
+//!     None => println!("no user.comment"),
+//!     Some(len) if len > value.len() => println!("{len} bytes"),
+//!     Some(len) => println!("{:?}", &value[..len]),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod prefix;
 
