@@ -30,7 +30,7 @@ impl Erofs {
                 .next(&self.devices, &self.sb, &dir.disk, &mut name)
                 .map_err(|error| self.report(dir.disk.nid, error))?;
             let Some(entry) = entry else {
-                self.end(dir, out);
+                out.set_position(out.position().max(dir.disk.size));
                 return Ok(());
             };
             out.set_position(entry.pos);
@@ -41,25 +41,7 @@ impl Erofs {
             out.set_position(entry.next);
         }
     }
-
-    /// What follows the last dirent: a "." that is not stored has the directory's size as its
-    /// position.
-    fn end(&self, dir: &Inode, out: &mut Emitter<'_>) {
-        let size = dir.disk.size;
-        if out.position() <= size && dir.disk.dot_omitted() {
-            out.set_position(size);
-            let number = self.sb.inode_number(dir.disk.nid);
-            if out.emit(b".", number, d_type(DIRECTORY)) {
-                out.set_position(size.saturating_add(1));
-            }
-        } else {
-            out.set_position(out.position().max(size));
-        }
-    }
 }
-
-/// `EROFS_FT_DIR`.
-const DIRECTORY: u8 = 2;
 
 /// `d_type` of dirent(3) for a dirent's file type.
 fn d_type(file_type: u8) -> u32 {
