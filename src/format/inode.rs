@@ -180,7 +180,7 @@ pub struct Inode {
     pub size: u64,
     /// Time of the last change in seconds since 1970; the only time that an inode has.
     pub mtime: i64,
-    /// Nanoseconds of that time, as stored: not checked to be under 10⁹.
+    /// Nanoseconds of that time, as stored: not checked to be under 10^9.
     pub mtime_nsec: u32,
     /// How the data is stored.
     pub layout: Layout,

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For people: what to build, run and test. Kbuild describes the module itself, and
+# qemu/setup/ does the work; each of its scripts returns at once when its result is there.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+# The scripts use every processor on their own.
+.NOTPARALLEL:
+
+setup := qemu/setup
+enter := $(setup)/enter.sh
+target := $(abspath $(or $(CARGO_TARGET_DIR),target))
+triple := x86_64-unknown-linux-gnu
+static := $(target)/$(triple)/release
+cargo_flags := --locked --offline
+stock_kernel := $(if $(KDIR),,kernel)
+
+all: module ## Build erodax.ko, doing all of the set-up that is missing (default)
+
+module: $(stock_kernel)
+	@$(setup)/module.sh
+
+run: tools module payload ## Boot a Debian tree in place from an initrd, and print a report
+	@$(enter) $(static)/erodax-vm run $(ARGS)
+
+shell: tools module payload ## An interactive console in the same machine
+	@$(enter) $(static)/erodax-vm shell $(ARGS)
+
+test: tools module payload ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
+	$(enter) cargo test --workspace $(cargo_flags) --no-fail-fast $(ARGS)
+
+test-host: crates ## The tests that need neither a kernel nor a virtual machine
+	$(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
+
+lint: crates $(stock_kernel) ## Formatting and clippy, of the host's crates and of the module
+	$(enter) cargo fmt --all --check
+	$(enter) rustfmt --check --edition 2021 $$(find src dax -name '*.rs' ! -name '*_generated.rs')
+	$(enter) cargo clippy --workspace --all-targets $(cargo_flags) -- -D warnings
+	$(setup)/module.sh clippy
+
+paths: $(stock_kernel) ## Print KDIR, KERNEL_IMAGE, KERNEL_MODULES, KERNEL_RELEASE and KO for scripts
+	@$(setup)/module.sh >&2
+	@$(setup)/paths.sh
+
+# Static: they run as /init without a C library, and the host's tools on any machine.
+tools: crates ## Build the host tool erodax, the harness and the guests' programs
+	@$(enter) env RUSTFLAGS='-C target-feature=+crt-static' cargo build --release \
+		--target $(triple) $(cargo_flags) --workspace --bins
+
+buildroot:
+	@$(setup)/buildroot.sh
+
+kernel: buildroot
+	@$(setup)/kernel.sh
+
+crates: buildroot
+	@$(setup)/crates.sh
+
+payload: buildroot
+	@$(setup)/payload.sh
+
+clean: ## Remove what was built in the checkout
+	@$(setup)/clean.sh checkout
+
+clean-cache: ## Remove from $ERODAX_CACHE what is out of date (ALL=1: everything)
+	@$(setup)/clean.sh cache $(if $(ALL),all)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  KDIR=DIR               build against this prepared kernel tree'
+	@echo '  KERNEL_IMAGE=FILE      boot this image, with its modules in KERNEL_MODULES=DIR'
+	@echo '  ERODAX_CACHE=DIR       where everything fetched or prepared is kept (~/.cache/erodax)'
+	@echo '  ERODAX_FLAVOUR=amd64   the flavour of the stock kernel (cloud-amd64)'
+	@echo '  ERODAX_MIRROR=URL      the Debian mirror (the one that this machine uses)'
+	@echo '  V=1                    show the commands of Kbuild'
+
+.PHONY: all module run shell test test-host lint paths tools buildroot kernel crates payload \
+	clean clean-cache help

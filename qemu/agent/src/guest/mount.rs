@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting through the file-descriptor interface, which hands over the filesystem's own error
+//! messages.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::Read,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+pub use rustix::mount::MountAttrFlags;
+use rustix::{
+    fs::CWD,
+    io::Errno,
+    mount::{
+        fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+        unmount, FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags,
+    },
+};
+
+/// A mounted filesystem, unmounted on drop.
+#[must_use]
+#[derive(Debug)]
+pub struct Mount {
+    target: PathBuf,
+}
+
+/// Why a mount failed.
+#[derive(Debug, thiserror::Error)]
+pub struct MountError {
+    /// The system call that failed.
+    pub step: &'static str,
+    /// Its error code.
+    pub errno: Errno,
+    /// What the filesystem says about it, each line with its level (`e `, `w ` or `i `) in front.
+    pub log: Vec<String>,
+}
+
+impl fmt::Display for MountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} ({:?}), log {:?}",
+            self.step, self.errno, self.errno, self.log
+        )
+    }
+}
+
+impl Mount {
+    /// Mounts `source` on `target`, which is made when it does not exist. `options` are comma
+    /// separated as in fstab.
+    ///
+    /// # Errors
+    /// The failed step with its error code and the filesystem's messages.
+    pub fn new(
+        fstype: &str,
+        source: impl AsRef<Path>,
+        options: &str,
+        target: impl AsRef<Path>,
+    ) -> Result<Self, MountError> {
+        let none = MountAttrFlags::empty();
+        Self::with_attributes(fstype, source.as_ref(), options, target.as_ref(), none)
+    }
+
+    /// As [`Mount::new`], with attributes of the mount, such as `nodev`.
+    ///
+    /// # Errors
+    /// As [`Mount::new`].
+    pub fn with_attributes(
+        fstype: &str,
+        source: &Path,
+        options: &str,
+        target: &Path,
+        attributes: MountAttrFlags,
+    ) -> Result<Self, MountError> {
+        let step = |step: &'static str| {
+            move |errno| MountError {
+                step,
+                errno,
+                log: Vec::new(),
+            }
+        };
+        fs::create_dir_all(target)
+            .map_err(|error| step("mkdir")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("fsopen"))?;
+        let mounted = configure(&context, source, options)
+            .and_then(|()| {
+                fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+                    .map_err(|errno| ("fsmount", errno))
+            })
+            .map_err(|(step, errno)| (step, errno, context));
+        match mounted {
+            Ok(mount) => {
+                move_mount(
+                    &mount,
+                    "",
+                    CWD,
+                    target,
+                    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+                )
+                .map_err(step("move_mount"))?;
+                Ok(Self {
+                    target: target.to_owned(),
+                })
+            }
+            Err((step, errno, context)) => Err(MountError {
+                step,
+                errno,
+                log: read_log(context),
+            }),
+        }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// The options that /proc/mounts shows.
+    pub fn shown_options(&self) -> Option<String> {
+        let mounts = fs::read_to_string("/proc/mounts").ok()?;
+        let mut fields = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>());
+        let line = fields.find(|line| {
+            line.get(1)
+                .is_some_and(|path| Path::new(path) == self.target)
+        })?;
+        line.get(3).map(|options| (*options).to_owned())
+    }
+
+    /// Unmounts it.
+    ///
+    /// # Errors
+    /// `EBUSY` when it is in use; the mount stays and is not tried again on drop.
+    pub fn unmount(self) -> Result<(), Errno> {
+        let target = self.target.clone();
+        std::mem::forget(self);
+        unmount(&target, UnmountFlags::empty())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // What stays mounted is reported as left behind.
+        let _ = unmount(&self.target, UnmountFlags::empty());
+    }
+}
+
+fn configure(context: &OwnedFd, source: &Path, options: &str) -> Result<(), (&'static str, Errno)> {
+    fsconfig_set_string(context, "source", source).map_err(|errno| ("fsconfig source", errno))?;
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(context, key, value),
+            None => fsconfig_set_flag(context, option),
+        }
+        .map_err(|errno| ("fsconfig option", errno))?;
+    }
+    fsconfig_create(context).map_err(|errno| ("fsconfig create", errno))
+}
+
+/// Each read hands out one message, until `ENODATA`.
+fn read_log(context: OwnedFd) -> Vec<String> {
+    let mut file = File::from(context);
+    let mut log = Vec::new();
+    let mut message = [0; 4096];
+    while let Ok(length @ 1..) = file.read(&mut message) {
+        log.push(
+            String::from_utf8_lossy(&message[..length])
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    log
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which of QEMU's accelerators to use.
+
+use std::{env, fs, path::Path, time::Duration};
+
+use anyhow::{bail, Result};
+
+use crate::{
+    cache::{cached, Key},
+    Console, Environment, Machine, Port, Scenario,
+};
+
+/// A kernel without an initrd panics after a second or two when KVM works. Where it does not, the
+/// device node may exist all the same, and QEMU aborts or spins for ever.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+/// What such a kernel says at the end of its boot.
+const BOOTED: &str = "VFS: Unable to mount root fs";
+
+/// How guest code is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// By translation: works everywhere.
+    Tcg,
+    /// By the host's processor.
+    Kvm,
+}
+
+impl Accelerator {
+    /// The one that `ERODAX_ACCEL` names, else KVM if a short boot of this kernel on this machine
+    /// has shown that it works, else TCG.
+    ///
+    /// # Errors
+    /// For an unknown name, or when the probe cannot be made.
+    pub fn choose(environment: &Environment) -> Result<Self> {
+        match env::var("ERODAX_ACCEL").as_deref() {
+            Ok("tcg") => Ok(Self::Tcg),
+            Ok("kvm") => Ok(Self::Kvm),
+            Ok(other) => bail!("ERODAX_ACCEL={other:?} is neither `tcg` nor `kvm`"),
+            Err(_) if !can_open(Path::new("/dev/kvm")) => Ok(Self::Tcg),
+            Err(_) => Self::probed(environment),
+        }
+    }
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcg => "TCG",
+            Self::Kvm => "KVM",
+        }
+    }
+
+    pub(crate) fn qemu_name(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg,thread=multi",
+            Self::Kvm => "kvm",
+        }
+    }
+
+    fn probed(environment: &Environment) -> Result<Self> {
+        // The answer depends on the kernel, and on the machine: a cache may move to another one.
+        let key = Key::new("kvm probe 1")
+            .file(&environment.kernel_image)?
+            .text(&machine_identity());
+        let answer = cached(&environment.cache(), "kvm-works", &key, |path| {
+            let answer = if probe(environment)? { "yes" } else { "no" };
+            Ok(fs::write(path, answer)?)
+        })?;
+        Ok(if fs::read_to_string(answer)? == "yes" {
+            Self::Kvm
+        } else {
+            Self::Tcg
+        })
+    }
+}
+
+fn can_open(device: &Path) -> bool {
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(device)
+        .is_ok()
+}
+
+fn machine_identity() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first_cpu = cpuinfo.split("\n\n").next().unwrap_or_default();
+    let stable = |line: &&str| line.starts_with("model name") || line.starts_with("flags");
+    let kernel = fs::read_to_string("/proc/version").unwrap_or_default();
+    first_cpu
+        .lines()
+        .filter(stable)
+        .chain([kernel.trim()])
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn probe(environment: &Environment) -> Result<bool> {
+    let mut scenario = Scenario::new("kvm-probe", "".into());
+    scenario.memory_mib = 256;
+    let log = environment.logs().join("kvm-probe.log");
+    fs::write(&log, "")?;
+    let mut machine = Machine::spawn(
+        environment,
+        &scenario,
+        Accelerator::Kvm,
+        &Port::File(&log),
+        None,
+    )?;
+    machine.wait(PROBE_LIMIT)?;
+    drop(machine);
+    Ok(Console::new(log).text()?.contains(BOOTED))
+}

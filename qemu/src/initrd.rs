@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The initrds of scenarios, kept between runs.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use erodax_agent::guest::module::DIRECTORY;
+use erodax_initrd::{pack, write_tree_cpio, Compression, CpioOptions, ImageArg, PackOptions};
+
+use crate::{
+    cache::{cached, Key},
+    modules, Environment,
+};
+
+/// What an initrd is made of. Everything that is unpacked goes into its compressed part, the
+/// images lie in place.
+pub struct InitrdBuilder<'a> {
+    environment: &'a Environment,
+    name: String,
+    key: Key,
+    files: Vec<(String, Content)>,
+    images: Vec<ImageArg>,
+}
+
+enum Content {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl<'a> InitrdBuilder<'a> {
+    /// An initrd with this static program of `ERODAX_STATIC` as its `/init`.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn new(environment: &'a Environment, name: &str, init: &str) -> Result<Self> {
+        let empty = Self {
+            environment,
+            name: name.to_owned(),
+            key: Key::of_program("initrd")?,
+            files: Vec::new(),
+            images: Vec::new(),
+        };
+        empty.file("/init", &environment.statics.join(init))
+    }
+
+    /// Adds a file under its path in the guest.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn file(mut self, guest_path: &str, file: &Path) -> Result<Self> {
+        self.key = self.key.text(guest_path).file(file)?;
+        self.files
+            .push((guest_path.to_owned(), Content::File(file.to_owned())));
+        Ok(self)
+    }
+
+    /// Adds a file with this content.
+    #[must_use]
+    pub fn bytes(mut self, guest_path: &str, bytes: Vec<u8>) -> Self {
+        self.key = self
+            .key
+            .text(guest_path)
+            .text(&String::from_utf8_lossy(&bytes));
+        self.files
+            .push((guest_path.to_owned(), Content::Bytes(bytes)));
+        self
+    }
+
+    /// Adds erodax.ko.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn erodax(self) -> Result<Self> {
+        let ko = self.environment.ko.clone();
+        self.file(&format!("{DIRECTORY}/erodax.ko"), &ko)
+    }
+
+    /// Adds modules of the kernel, with what they depend on.
+    ///
+    /// # Errors
+    /// When the kernel has no such module.
+    pub fn modules(mut self, names: &[impl AsRef<str>]) -> Result<Self> {
+        for (name, path) in modules::with_dependencies(self.environment, names)? {
+            self = self.file(&format!("{DIRECTORY}/{name}.ko"), &path)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds an image: an EROFS image file, or a directory to make one of. A directory's content
+    /// does not enter the key; the caller adds what identifies it with [`InitrdBuilder::keyed`].
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn image(mut self, name: &str, path: &Path) -> Result<Self> {
+        self.key = self.key.text(name).file(path)?;
+        self.images.push(ImageArg {
+            name: Some(name.to_owned()),
+            path: path.to_owned(),
+        });
+        Ok(self)
+    }
+
+    /// Adds something that the content depends on.
+    #[must_use]
+    pub fn keyed(mut self, by: &str) -> Self {
+        self.key = self.key.text(by);
+        self
+    }
+
+    /// Makes the initrd unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be packed.
+    pub fn build(&self) -> Result<PathBuf> {
+        self.build_then(|_| Ok(()))
+    }
+
+    /// Makes the initrd unless it is there, and lets `change` at a new one before anybody uses it.
+    /// What `change` does must be part of the key.
+    ///
+    /// # Errors
+    /// When it cannot be packed, and those of `change`.
+    pub fn build_then(&self, change: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        cached(
+            &self.environment.cache(),
+            &format!("{}.initrd", self.name),
+            &self.key,
+            |output| {
+                let early = tempfile::tempdir_in(self.environment.cache())?;
+                fs::set_permissions(early.path(), fs::Permissions::from_mode(0o755))?;
+                for (guest_path, content) in &self.files {
+                    write_early(early.path(), guest_path, content)
+                        .with_context(|| format!("cannot put {guest_path} into the initrd"))?;
+                }
+                let mut options = PackOptions::new(early.path(), output);
+                options.images.clone_from(&self.images);
+                pack(&options)?;
+                change(output)
+            },
+        )
+    }
+}
+
+fn write_early(root: &Path, guest_path: &str, content: &Content) -> Result<()> {
+    let relative = guest_path
+        .strip_prefix('/')
+        .context("not an absolute path")?;
+    let target = root.join(relative);
+    fs::create_dir_all(target.parent().context("no directory")?)?;
+    match content {
+        Content::File(file) => drop(fs::copy(file, target)?),
+        Content::Bytes(bytes) => fs::write(target, bytes)?,
+    }
+    Ok(())
+}
+
+/// A directory tree as a plain, uncompressed cpio initramfs; the file `identity` changes with it.
+pub(crate) fn plain_cpio(
+    environment: &Environment,
+    name: &str,
+    tree: &Path,
+    identity: &Path,
+) -> Result<PathBuf> {
+    let key = Key::of_program("plain cpio")?.file(identity)?.file(tree)?;
+    cached(
+        &environment.cache(),
+        &format!("{name}.cpio"),
+        &key,
+        |output| {
+            let options = CpioOptions {
+                compression: Compression::None,
+                force: false,
+            };
+            write_tree_cpio(tree, output, options)?;
+            Ok(())
+        },
+    )
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One QEMU process.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{Accelerator, Environment, Scenario};
+
+const POLL: Duration = Duration::from_millis(10);
+
+/// Where the guest's serial ports end on the host.
+pub enum Port<'a> {
+    /// Bytes are appended to a file.
+    File(&'a Path),
+    /// QEMU connects to a listening unix socket.
+    Socket(&'a Path),
+    /// The terminal, with QEMU's monitor behind Ctrl-A.
+    Terminal,
+}
+
+impl Port<'_> {
+    fn arguments(&self, id: &str) -> [OsString; 4] {
+        let backend = match self {
+            Port::File(path) => format!("file,id={id},path={}", path.display()),
+            Port::Socket(path) => format!("socket,id={id},path={}", path.display()),
+            Port::Terminal => format!("stdio,id={id},mux=on,signal=off"),
+        };
+        [
+            "-chardev".into(),
+            backend.into(),
+            "-serial".into(),
+            format!("chardev:{id}").into(),
+        ]
+    }
+}
+
+/// A running QEMU, killed on drop.
+///
+/// It is also killed when the thread that spawned it ends, for whatever reason, so that a harness
+/// that is itself killed leaves no VM behind: keep the machine in the thread that made it.
+#[derive(Debug)]
+pub struct Machine {
+    child: Child,
+    errors: PathBuf,
+}
+
+impl Machine {
+    /// Starts QEMU with the first two serial ports as given.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn spawn(
+        environment: &Environment,
+        scenario: &Scenario,
+        accelerator: Accelerator,
+        console: &Port,
+        agent: Option<&Port>,
+    ) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
+        command.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ]);
+        command.args(["-accel", accelerator.qemu_name(), "-cpu", "max"]);
+        command.args(["-m", &scenario.memory_mib.to_string()]);
+        command.args(["-smp", &scenario.cpus.to_string()]);
+        command.arg("-kernel").arg(&environment.kernel_image);
+        if !scenario.initrd.as_os_str().is_empty() {
+            command.arg("-initrd").arg(&scenario.initrd);
+        }
+        command.args(["-append", &scenario.command_line()]);
+        command.args(console.arguments("console"));
+        if let Some(agent) = agent {
+            command.args(agent.arguments("agent"));
+        }
+        if matches!(console, Port::Terminal) {
+            command.args(["-mon", "chardev=console,mode=readline"]);
+        } else {
+            command.stdin(Stdio::null());
+        }
+        let errors = environment.logs().join(format!("{}.qemu", scenario.name));
+        let output = File::create(&errors)
+            .with_context(|| format!("cannot write to {}", errors.display()))?;
+        let child = command
+            .stderr(output)
+            .spawn()
+            .context("cannot start QEMU through setpriv (packages qemu-system-x86, util-linux)")?;
+        Ok(Self { child, errors })
+    }
+
+    /// Waits for the VM to end by itself; `None` when it is still running at the limit.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.child.try_wait()? {
+                None if Instant::now() < deadline => thread::sleep(POLL),
+                status => return Ok(status),
+            }
+        }
+    }
+
+    /// Waits without a limit, for a VM that a person uses.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn wait_for_user(&mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+
+    /// What QEMU itself complained about.
+    pub fn complaints(&self) -> String {
+        fs::read_to_string(&self.errors)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both only fail when it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is booted, as plain data.
+
+use std::{path::PathBuf, time::Duration};
+
+/// The kernel parameters of every boot. `panic=-1` together with QEMU's `-no-reboot` ends the VM
+/// at once on a panic; the crypto self-tests would otherwise run in the background for seconds;
+/// and the markers that the agent logs must not be rate-limited away.
+const BASE: [&str; 4] = [
+    "console=ttyS0",
+    "panic=-1",
+    "cryptomgr.notests=1",
+    "printk.devkmsg=on",
+];
+
+/// One virtual machine.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Names the log file.
+    pub name: String,
+    /// Guest memory.
+    pub memory_mib: u32,
+    /// Number of virtual CPUs.
+    pub cpus: u32,
+    /// Kernel parameters, after those of every boot.
+    pub cmdline: Vec<String>,
+    /// The initrd.
+    pub initrd: PathBuf,
+    /// How long it may take until the agent, or whatever is waited for, is there.
+    pub boot_limit: Duration,
+}
+
+impl Scenario {
+    /// A machine of one CPU and 512 MiB.
+    pub fn new(name: impl Into<String>, initrd: PathBuf) -> Self {
+        Self {
+            name: name.into(),
+            memory_mib: 512,
+            cpus: 1,
+            cmdline: Vec::new(),
+            initrd,
+            boot_limit: Duration::from_secs(120),
+        }
+    }
+
+    /// The kernel command line.
+    pub fn command_line(&self) -> String {
+        BASE.into_iter()
+            .chain(self.cmdline.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_follow_those_of_every_boot() {
+        let mut scenario = Scenario::new("x", PathBuf::from("/initrd"));
+        scenario.cmdline = vec!["retain_initrd".into(), "nokaslr".into()];
+        let line = scenario.command_line();
+        assert!(line.starts_with("console=ttyS0 panic=-1 "), "{line}");
+        assert!(line.ends_with(" retain_initrd nokaslr"), "{line}");
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The suites, one file per subject.
+
+mod damaged;
+mod devices;
+mod directories;
+mod files;
+mod freed;
+mod harness;
+mod mapping;
+mod mounts;
+mod payload;
+mod regions;
+mod stock;
+mod unaligned;
+mod zoo;
+
+use crate::{Machine, Suite};
+
+/// Every suite; those that take longest come first.
+pub const ALL: &[&Suite] = &[
+    &payload::SUITE,
+    &files::SUITE,
+    &stock::SUITE,
+    &directories::SUITE,
+    &mapping::SUITE,
+    &harness::SUITE,
+    &regions::SUITE,
+    &damaged::SUITE,
+    &mounts::SUITE,
+    &devices::SUITE,
+    &unaligned::SUITE,
+    &freed::SUITE,
+];
+
+/// Room for copies of images, and for all of them in the initrd.
+const BIGGER: Machine = Machine {
+    memory_mib: 768,
+    ..Machine::RETAINING
+};

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An image that does not begin at a page, as after `cat microcode.cpio initrd`.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use anyhow::{ensure, Context, Result};
+use erodax_agent::guest::mapping::Mapping;
+use rustix::io::Errno;
+
+use crate::{
+    erodax::{mount_refused, mount_source, serve_initrd, unload, with_each, Device, Footprint},
+    expectation::{sha256, Entry},
+    suites::zoo,
+    tests, Machine, Suite,
+};
+
+pub(super) static SUITE: Suite = Suite {
+    name: "unaligned",
+    machine: Machine {
+        images: &[zoo::INLINE],
+        prefixed: true,
+        ..Machine::RETAINING
+    },
+    tests: tests![
+        attributes,
+        direct_mapping_is_refused,
+        read_by_copying,
+        mapped_by_copying
+    ],
+};
+
+const NAME: &str = zoo::INLINE.name;
+
+fn attributes() -> Result<()> {
+    let module = serve_initrd()?;
+    let device = Device::of(NAME)?;
+    ensure!(
+        !device.aligned && device.offset != 0 && device.offset % 4 == 0,
+        "{device:?}"
+    );
+    ensure!(device.offset == device.address % 4096, "{device:?}");
+    let bytes = fs::read(&device.node)?;
+    ensure!(bytes.len() as u64 == device.size, "{} bytes", bytes.len());
+    let expected = fs::read_to_string(crate::image::digest_path(NAME))?;
+    ensure!(sha256(&bytes) == expected, "the content is not the image's");
+    unload(module)
+}
+
+fn direct_mapping_is_refused() -> Result<()> {
+    let module = serve_initrd()?;
+    let node = Device::of(NAME)?.node;
+    let before = Footprint::now()?;
+    for options in ["dax", "dax=always"] {
+        mount_refused(
+            &node,
+            options,
+            Errno::INVAL,
+            &["4096", "erodax pack", "without dax"],
+        )?;
+    }
+    before.check()?;
+    mount_source(&node, "", NAME)?.unmount()?;
+    unload(module)
+}
+
+fn each_way(mut body: impl FnMut(&Path, &Entry, u64) -> Result<()>) -> Result<()> {
+    for options in ["", "dax=never"] {
+        with_each(&[NAME], options, |root, entries| {
+            for entry in entries.iter().filter(|entry| entry.sha256.is_some()) {
+                let path = root.join(entry.path());
+                body(&path, entry, entry.size.context("no size")?)
+                    .with_context(|| path.display().to_string())?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn read_by_copying() -> Result<()> {
+    each_way(|path, entry, _| {
+        ensure!(Some(sha256(&fs::read(path)?)) == entry.sha256);
+        Ok(())
+    })
+}
+
+fn mapped_by_copying() -> Result<()> {
+    each_way(|path, entry, size| {
+        if size == 0 {
+            return Ok(());
+        }
+        let size = usize::try_from(size)?;
+        let map = Mapping::read_only(File::open(path)?, size)?;
+        let (content, tail) = map.bytes().split_at(size);
+        ensure!(Some(sha256(content)) == entry.sha256);
+        ensure!(tail.iter().all(|byte| *byte == 0), "bytes beyond the end");
+        Ok(())
+    })
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Makes what a suite's VM boots from: its images and its initrd.
+
+mod damage;
+mod garbage;
+mod small;
+mod zoo;
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{ensure, Context, Result};
+use erodax_initrd::{write_tree_cpio, Compression, CpioOptions};
+use erodax_qemu::{
+    cache::{cached, Key},
+    Environment, InitrdBuilder, Scenario,
+};
+use erodax_tests::{
+    expectation::sha256,
+    image::{digest_path, expectation_path, Content, Image, BUILD_TIME, PAYLOAD_MANIFEST},
+    Suite,
+};
+
+/// Anything but zero, so that a filesystem id made of it can be told from none.
+const UUID: &str = "6d2c1f0e-8a4b-4c3d-9e5f-a1b2c3d4e5f6";
+
+/// The VM of a suite, everything that it needs made.
+pub(crate) fn scenario(environment: &Environment, suite: &Suite) -> Result<Scenario> {
+    let machine = &suite.machine;
+    let initrd = initrd(environment, suite)
+        .with_context(|| format!("cannot make the initrd of suite {}", suite.name))?;
+    let mut scenario = Scenario::new(suite.name, initrd);
+    scenario.memory_mib = machine.memory_mib;
+    scenario.cpus = machine.cpus;
+    scenario.cmdline = machine
+        .cmdline
+        .iter()
+        .map(|&parameter| parameter.to_owned())
+        .collect();
+    Ok(scenario)
+}
+
+fn initrd(environment: &Environment, suite: &Suite) -> Result<PathBuf> {
+    let machine = &suite.machine;
+    let mut builder = InitrdBuilder::new(environment, suite.name, "erodax-guest")?
+        .modules(machine.modules)?
+        .keyed(&format!("{:?} {}", machine.images, machine.prefixed));
+    if machine.erodax {
+        builder = builder.erodax()?;
+    }
+    for image in machine.images {
+        builder = add(builder, environment, image)?;
+    }
+    builder.build_then(|initrd| {
+        damage::apply(initrd, machine.images)?;
+        if machine.prefixed {
+            put_archive_before(initrd)?;
+        }
+        Ok(())
+    })
+}
+
+fn add<'a>(
+    builder: InitrdBuilder<'a>,
+    environment: &Environment,
+    image: &Image,
+) -> Result<InitrdBuilder<'a>> {
+    match image.content {
+        Content::Small => builder.image(image.name, &small::directory(environment)?),
+        Content::Payload => builder
+            .file(
+                PAYLOAD_MANIFEST,
+                &erodax_qemu::payload::manifest(environment),
+            )?
+            .image(image.name, &erodax_qemu::payload::image(environment)?),
+        Content::Zoo {
+            mkfs,
+            one_time,
+            garbage,
+        } => {
+            let nodes = zoo::nodes(one_time);
+            let file = zoo_image(environment, image.name, &nodes, mkfs, garbage)?;
+            let digest = sha256(&fs::read(&file)?);
+            builder
+                .bytes(
+                    &expectation_path(image.name),
+                    serde_json::to_vec(&zoo::expectation(&nodes))?,
+                )
+                .bytes(&digest_path(image.name), digest.into_bytes())
+                .image(image.name, &file)
+        }
+    }
+}
+
+/// An image of a generated tree, made from a tar archive: so ownership, times and device nodes
+/// come out as they should whoever runs the tests.
+fn zoo_image(
+    environment: &Environment,
+    name: &str,
+    nodes: &[zoo::Node],
+    mkfs: &[&str],
+    garbage: bool,
+) -> Result<PathBuf> {
+    let tar = zoo::archive(nodes)?;
+    let key = Key::of_program("zoo")?
+        .text(&sha256(&tar))
+        .text(&format!("{mkfs:?} {garbage}"));
+    cached(
+        &environment.cache(),
+        &format!("{name}.erofs"),
+        &key,
+        |image| {
+            let mut file = tempfile::NamedTempFile::new_in(environment.cache())?;
+            file.write_all(&tar)?;
+            let output = Command::new("mkfs.erofs")
+                .args(["--quiet", "-U", UUID, "--tar=f", "--mkfs-time"])
+                .arg(format!("-T{BUILD_TIME}"))
+                .args(mkfs)
+                .args([image, file.path()])
+                .output()
+                .context("cannot run mkfs.erofs (package erofs-utils)")?;
+            let complaints = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "mkfs.erofs {mkfs:?}: {complaints}");
+            if garbage {
+                garbage::put_after_files(image, zoo::contents(nodes))?;
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Puts a small archive in front, as `cat microcode.cpio initrd` does: it ends at a multiple of
+/// 4 bytes, and not of a page.
+pub(crate) fn put_archive_before(initrd: &Path) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let content = directory.path().join("content");
+    fs::create_dir(&content)?;
+    fs::write(
+        content.join("early-data"),
+        "something that is looked at before the kernel unpacks\n",
+    )?;
+    let prefix = directory.path().join("prefix.cpio");
+    let options = CpioOptions {
+        compression: Compression::None,
+        force: false,
+    };
+    let length = write_tree_cpio(&content, &prefix, options)?;
+    ensure!(
+        length % 4 == 0 && length % 4096 != 0,
+        "a prefix of {length} bytes"
+    );
+
+    let whole = initrd.with_extension("prefixed");
+    let mut output = File::create(&whole)?;
+    for part in [prefix.as_path(), initrd] {
+        io::copy(&mut File::open(part)?, &mut output)?;
+    }
+    Ok(fs::rename(whole, initrd)?)
+}
