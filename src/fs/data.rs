@@ -85,14 +85,22 @@ impl Erofs {
             .map_err(|error| self.report(inode.disk.nid, error))
     }
 
-    /// Where the bytes from `position` on lie in the image.
+    /// Where the bytes from `position` on lie in their device.
     pub(super) fn place_at(&self, inode: &Inode, position: u64) -> Result<vfs::Extent> {
         Ok(match self.extent(inode, position, u64::MAX)? {
             Extent::Hole { len } => vfs::Extent {
                 len,
                 place: Place::Hole,
             },
-            Extent::Data { offset, len, .. } => {
+            Extent::Data {
+                device,
+                offset,
+                len,
+            } => {
+                let before = match device {
+                    0 => self.options.offset,
+                    _ => 0,
+                };
                 let tail = inode
                     .disk
                     .inline_tail(&self.sb)
@@ -100,7 +108,7 @@ impl Erofs {
                 vfs::Extent {
                     len,
                     place: Place::Data {
-                        address: offset,
+                        address: offset.saturating_add(before),
                         is_inline: tail.is_some_and(|tail| tail.pos <= position),
                     },
                 }

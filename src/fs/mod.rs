@@ -122,14 +122,7 @@ impl FileSystem for Erofs {
     }
 
     fn reconfigure(&self, context: &Context<'_>, options: &Options) -> Result {
-        let old = &self.options;
-        let changed = if options.dax != Dax::default() && options.dax != old.dax {
-            "dax"
-        } else if !options.devices.is_empty() {
-            "device"
-        } else if options.offset != 0 && options.offset != old.offset {
-            "fsoffset"
-        } else {
+        let Some(changed) = options.change_of(&self.options) else {
             return Ok(());
         };
         context.error(fmt!(
@@ -145,7 +138,7 @@ impl FileSystem for Erofs {
             magic: MAGIC,
             block_bits: self.sb.block_bits(),
             uuid: *self.sb.uuid(),
-            has_acls: self.options.acl,
+            has_acls: self.options.has_acls(),
             root: self.sb.root_nid(),
         }
     }

@@ -31,32 +31,72 @@ pub(super) enum CacheStrategy {
     Readaround,
 }
 
-/// The options of one mount.
+/// The options of one mount; None is what was not given.
+#[derive(Default)]
 pub(crate) struct Options {
     pub(super) dax: Dax,
-    pub(super) user_xattr: bool,
-    pub(super) acl: bool,
-    pub(super) cache_strategy: CacheStrategy,
+    user_xattr: Option<bool>,
+    acl: Option<bool>,
+    cache_strategy: Option<CacheStrategy>,
     /// Where in the source the image begins, in bytes.
     pub(super) offset: u64,
     /// `device=`, in the order of the image's device table.
     pub(super) devices: KVec<CString>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            dax: Dax::default(),
-            user_xattr: true,
-            acl: true,
-            cache_strategy: CacheStrategy::default(),
-            offset: 0,
-            devices: KVec::new(),
-        }
-    }
-}
-
 impl Options {
+    /// Whether there are attributes in `user.`.
+    pub(super) fn has_user_xattrs(&self) -> bool {
+        self.user_xattr.unwrap_or(true)
+    }
+
+    /// Whether there are POSIX ACLs.
+    pub(super) fn has_acls(&self) -> bool {
+        self.acl.unwrap_or(true)
+    }
+
+    fn cache_strategy(&self) -> CacheStrategy {
+        self.cache_strategy.unwrap_or_default()
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.devices.iter().map(|path| path.to_bytes())
+    }
+
+    /// The first of the options given for a mounted image that is not as it was `mounted` with.
+    pub(super) fn change_of(&self, mounted: &Self) -> Option<&'static str> {
+        let changes = [
+            (
+                "dax",
+                self.dax != Dax::default() && self.dax != mounted.dax,
+            ),
+            (
+                "user_xattr",
+                self.user_xattr
+                    .is_some_and(|is_on| is_on != mounted.has_user_xattrs()),
+            ),
+            (
+                "acl",
+                self.acl.is_some_and(|is_on| is_on != mounted.has_acls()),
+            ),
+            (
+                "cache_strategy",
+                self.cache_strategy
+                    .is_some_and(|strategy| strategy != mounted.cache_strategy()),
+            ),
+            (
+                "device",
+                !self.devices.is_empty() && !self.paths().eq(mounted.paths()),
+            ),
+            (
+                "fsoffset",
+                self.offset != 0 && self.offset != mounted.offset,
+            ),
+        ];
+        let first = changes.iter().find(|(_, is_changed)| *is_changed);
+        first.map(|(name, _)| *name)
+    }
+
     /// Takes one option in.
     pub(super) fn set(
         &mut self,
@@ -68,18 +108,18 @@ impl Options {
         match (key.to_bytes(), bytes) {
             (b"dax", None | Some(b"always")) => self.dax = Dax::Always,
             (b"dax", Some(b"never")) => self.dax = Dax::Never,
-            (b"user_xattr", None) => self.user_xattr = true,
-            (b"nouser_xattr", None) => self.user_xattr = false,
-            (b"acl", None) => self.acl = true,
-            (b"noacl", None) => self.acl = false,
+            (b"user_xattr", None) => self.user_xattr = Some(true),
+            (b"nouser_xattr", None) => self.user_xattr = Some(false),
+            (b"acl", None) => self.acl = Some(true),
+            (b"noacl", None) => self.acl = Some(false),
             (b"cache_strategy", Some(b"disabled")) => {
-                self.cache_strategy = CacheStrategy::Disabled;
+                self.cache_strategy = Some(CacheStrategy::Disabled);
             }
             (b"cache_strategy", Some(b"readahead")) => {
-                self.cache_strategy = CacheStrategy::Readahead;
+                self.cache_strategy = Some(CacheStrategy::Readahead);
             }
             (b"cache_strategy", Some(b"readaround")) => {
-                self.cache_strategy = CacheStrategy::Readaround;
+                self.cache_strategy = Some(CacheStrategy::Readaround);
             }
             (b"device", Some(_)) => {
                 let path = value.map(CStr::to_cstring).ok_or(EINVAL)??;
@@ -97,9 +137,9 @@ impl Options {
     /// Writes the options as mountinfo shows them.
     pub(super) fn show(&self, out: &SeqFile) {
         let or_no = |is_on: bool| if is_on { "" } else { "no" };
-        seq_print!(out, ",{}user_xattr", or_no(self.user_xattr));
-        seq_print!(out, ",{}acl", or_no(self.acl));
-        match self.cache_strategy {
+        seq_print!(out, ",{}user_xattr", or_no(self.has_user_xattrs()));
+        seq_print!(out, ",{}acl", or_no(self.has_acls()));
+        match self.cache_strategy() {
             CacheStrategy::Disabled => seq_print!(out, ",cache_strategy=disabled"),
             CacheStrategy::Readahead => seq_print!(out, ",cache_strategy=readahead"),
             CacheStrategy::Readaround => seq_print!(out, ",cache_strategy=readaround"),

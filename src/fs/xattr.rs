@@ -27,7 +27,7 @@ impl Erofs {
         out: &mut [u8],
     ) -> Result<usize> {
         let index = match namespace {
-            Namespace::User if !self.options.user_xattr => return Err(EOPNOTSUPP),
+            Namespace::User if !self.options.has_user_xattrs() => return Err(EOPNOTSUPP),
             Namespace::User => INDEX_USER,
             Namespace::AclAccess => INDEX_POSIX_ACL_ACCESS,
             Namespace::AclDefault => INDEX_POSIX_ACL_DEFAULT,
@@ -53,9 +53,9 @@ impl Erofs {
         let mut buffer = KVec::new();
         while let Some(entry) = list.next(&xattrs).map_err(fail)? {
             let namespace = match entry.index {
-                INDEX_USER => Namespace::User,
-                INDEX_POSIX_ACL_ACCESS if self.options.acl => Namespace::AclAccess,
-                INDEX_POSIX_ACL_DEFAULT if self.options.acl => Namespace::AclDefault,
+                INDEX_USER if self.options.has_user_xattrs() => Namespace::User,
+                INDEX_POSIX_ACL_ACCESS if self.options.has_acls() => Namespace::AclAccess,
+                INDEX_POSIX_ACL_DEFAULT if self.options.has_acls() => Namespace::AclDefault,
                 INDEX_TRUSTED => Namespace::Trusted,
                 INDEX_SECURITY => Namespace::Security,
                 _ => continue,
@@ -72,6 +72,6 @@ impl Erofs {
 
     /// Whether an inode may have an ACL. An error comes up again when it is looked for.
     pub(super) fn may_have_acl(&self, disk: &FormatInode) -> bool {
-        self.options.acl && self.xattrs().may_have_acl(disk).unwrap_or(true)
+        self.options.has_acls() && self.xattrs().may_have_acl(disk).unwrap_or(true)
     }
 }

@@ -73,12 +73,13 @@ pub(super) unsafe extern "C" fn fiemap<T: FileSystem>(
     from_result(|| {
         let mut len = len;
         // SAFETY: By this function's own requirements.
-        let (fs, data, size) = unsafe {
+        let (fs, data, size, block_size) = unsafe {
             to_result(bindings::fiemap_prep(inode, info, start, &mut len, 0))?;
             (
                 super_block::instance::<T>((*inode).i_sb),
                 InodeCell::<T>::data(inode),
                 u64::try_from((*inode).i_size)?,
+                1 << (*inode).i_blkbits,
             )
         };
         let end = start.saturating_add(len).min(size);
@@ -87,16 +88,19 @@ pub(super) unsafe extern "C" fn fiemap<T: FileSystem>(
             let extent = fs.extent(data, position)?;
             let extent_end = position.saturating_add(extent.len);
             if let Place::Data { address, is_inline } = extent.place {
-                let mut flags = 0;
+                let (mut len, mut flags) = (extent.len, 0);
                 if is_inline {
                     flags |= bindings::FIEMAP_EXTENT_DATA_INLINE;
+                } else if extent_end >= size {
+                    // A file's blocks are its own to their end.
+                    len += size.next_multiple_of(block_size) - size;
                 }
-                if extent_end >= size {
+                if seek(fs, data, size, extent_end, true) == Err(ENXIO) {
                     flags |= bindings::FIEMAP_EXTENT_LAST;
                 }
                 // SAFETY: The request is valid; it takes any numbers.
                 let answer = unsafe {
-                    bindings::fiemap_fill_next_extent(info, position, address, extent.len, flags)
+                    bindings::fiemap_fill_next_extent(info, position, address, len, flags)
                 };
                 match answer {
                     0 => {}

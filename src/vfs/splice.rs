@@ -23,16 +23,18 @@ pub(super) unsafe extern "C" fn read<T: FileSystem>(
     flags: c_uint,
 ) -> isize {
     // SAFETY: By this function's own requirements.
-    let (fs, data, start) = unsafe {
+    let (fs, data, start, size) = unsafe {
         let inode = (*file).f_inode;
         (
             super_block::instance::<T>((*inode).i_sb),
             InodeCell::<T>::data(inode),
             *position as u64,
+            (*inode).i_size as u64,
         )
     };
     let mut pages = Batch::new();
-    let (mut at, mut left) = (start, len);
+    // What follows the file in its last page is no part of it.
+    let (mut at, mut left) = (start, size.saturating_sub(start).min(len as u64) as usize);
     while left > 0 && !pages.is_full() {
         let within = (at % PAGE_SIZE as u64) as usize;
         let Some(page) = fs.page(data, at / PAGE_SIZE as u64) else {
