@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use erodax_agent::guest::{
     calls::{extents, label, name_to_handle, open_by_handle, read_lease, FileExtent, FileHandle},
     mapping::{Mapping, PAGE},
@@ -268,7 +268,7 @@ fn holes() -> Result<()> {
     })
 }
 
-/// Only a file's last extent is called so (docs/differences.md).
+/// Only a file's last extent is called so, and pieces begin anywhere (docs/differences.md).
 fn extents_of_a_part() -> Result<()> {
     with_each(&[zoo::CHUNKED.name], "", |root, _| {
         let file = File::open(root.join("zeros/striped"))?;
@@ -281,6 +281,16 @@ fn extents_of_a_part() -> Result<()> {
         ensure!(lasts(&all) == 1 && lasts(&all[20..]) == 1, "{all:?}");
         let part = extents(&file, 0, 40_000)?;
         ensure!(part == all[..3], "{part:?}");
+        // What is told begins where it was asked for, as in files without chunks.
+        let (from, first) = (16_384 + 100, all[1]);
+        let middle = extents(&file, from, 1)?;
+        let [middle] = middle.as_slice() else {
+            bail!("{middle:?}")
+        };
+        ensure!(
+            middle.logical == from && middle.physical == first.physical + 100,
+            "{middle:?}"
+        );
         // A hole at the end does not change which one is the last.
         let ends = File::open(root.join("zeros/last"))?;
         let all = extents(&ends, 0, u64::MAX)?;
