@@ -7,7 +7,7 @@
 
 use super::region::Region;
 use crate::vfs::{position_of, Fault, Outcome};
-use kernel::page::PAGE_SIZE;
+use kernel::page::{BorrowedPage, PAGE_SIZE};
 
 /// Pages that one fault maps at most, as the page cache's fault-around does (64 KiB).
 const WINDOW: usize = 16;
@@ -24,6 +24,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Page `index` of the file, if it is a page of the region as it lies.
+    pub(super) fn page(self, region: &Region, index: u64) -> Option<BorrowedPage<'_>> {
+        region.page_at(self.offset_of(index)?)
+    }
+
     /// Where page `index` of the file begins in the image, if all of the page is in the run.
     fn offset_of(&self, index: u64) -> Option<u64> {
         let position = position_of(index)?;
@@ -39,9 +44,8 @@ impl Run {
 ///
 /// None if the wanted page cannot be mapped from the region as it lies there.
 pub(crate) fn map_window(fault: &mut Fault<'_>, region: &Region, run: Run) -> Option<Outcome> {
-    let page_of = |index| region.page_at(run.offset_of(index)?);
     let wanted = fault.index();
-    let page = page_of(wanted)?;
+    let page = run.page(region, wanted)?;
     let outcome = fault.resolve(&page);
     if fault.is_copy() || outcome != Outcome::MAPPED {
         return Some(outcome);
@@ -51,7 +55,9 @@ pub(crate) fn map_window(fault: &mut Fault<'_>, region: &Region, run: Run) -> Op
             continue;
         }
         // The neighbours are a courtesy: whatever stops them, the fault is answered.
-        let Some(page) = page_of(index) else { continue };
+        let Some(page) = run.page(region, index) else {
+            continue;
+        };
         if fault.insert(index, &page) != Outcome::MAPPED {
             break;
         }

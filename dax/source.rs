@@ -13,15 +13,18 @@ use crate::{
     bindings,
     vfs::{Fault, Outcome},
 };
-use core::{mem::MaybeUninit, ops::Deref};
+use core::{cmp::Ordering, mem::MaybeUninit, ops::Deref};
+use erodax_format::Image;
 use kernel::{
     cred::Credential,
     error::{from_err_ptr, to_result},
     fmt,
+    page::{BorrowedPage, PAGE_SIZE},
     prelude::*,
     str::CStrExt,
     sync::Arc,
 };
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Why a mount source cannot be used.
 pub(crate) enum SourceError {
@@ -68,7 +71,10 @@ impl fmt::Display for SourceError {
 /// Derefs to the image's bytes.
 pub(crate) struct View {
     region: Arc<Region>,
+    /// The image's bytes.
     memory: Memory,
+    /// Bytes of the region before the image.
+    base: u64,
 }
 
 impl View {
@@ -83,22 +89,50 @@ impl View {
         Ok(Self {
             region: device.region().clone(),
             memory: device.memory().map_err(SourceError::Path)?,
+            base: 0,
+        })
+    }
+
+    /// The view without its first `offset` bytes; None if there are not so many.
+    pub(crate) fn after(self, offset: u64) -> Option<Self> {
+        let left = (self.memory.size() as u64).checked_sub(offset)?;
+        Some(Self {
+            memory: self.memory.part(offset, left)?,
+            base: self.base.checked_add(offset)?,
+            ..self
         })
     }
 
     /// Whether the image begins at a page of memory, so that its pages can be mapped.
     pub(crate) fn is_aligned(&self) -> bool {
-        self.region.offset_in_page() == 0
+        self.offset_in_page() == 0
     }
 
     /// Offset of the image's first byte in its page.
     pub(crate) fn offset_in_page(&self) -> usize {
-        self.region.offset_in_page()
+        (self.region.offset_in_page() + (self.base % PAGE_SIZE as u64) as usize) % PAGE_SIZE
+    }
+
+    /// Page `index` of a file that lies in a run, if it is a page of memory as it lies.
+    pub(crate) fn page(&self, run: Run, index: u64) -> Option<BorrowedPage<'_>> {
+        self.in_region(run)?.page(&self.region, index)
     }
 
     /// Answers a fault with the image's own pages; see [`map_window`].
     pub(crate) fn map(&self, fault: &mut Fault<'_>, run: Run) -> Option<Outcome> {
-        map_window(fault, &self.region, run)
+        map_window(fault, &self.region, self.in_region(run)?)
+    }
+
+    /// A run of the image as a run of the region.
+    fn in_region(&self, run: Run) -> Option<Run> {
+        // What is checked against the region's end must be inside the image as well.
+        let end = run.offset.checked_add(run.len)?;
+        let len = run.len - end.saturating_sub(self.memory.size() as u64).min(run.len);
+        Some(Run {
+            offset: self.base.checked_add(run.offset)?,
+            len,
+            ..run
+        })
     }
 }
 
@@ -107,6 +141,33 @@ impl Deref for View {
 
     fn deref(&self) -> &Memory {
         &self.memory
+    }
+}
+
+impl Image for View {
+    #[inline]
+    fn len(&self) -> u64 {
+        self.memory.len()
+    }
+
+    #[inline]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> erodax_format::Result<()> {
+        self.memory.read_at(offset, buf)
+    }
+
+    #[inline]
+    fn read<T: FromBytes + IntoBytes>(&self, offset: u64) -> erodax_format::Result<T> {
+        self.memory.read(offset)
+    }
+
+    #[inline]
+    fn cmp_at(&self, offset: u64, len: usize, other: &[u8]) -> erodax_format::Result<Ordering> {
+        self.memory.cmp_at(offset, len, other)
+    }
+
+    #[inline]
+    fn strnlen_at(&self, offset: u64, max: usize) -> erodax_format::Result<usize> {
+        self.memory.strnlen_at(offset, max)
     }
 }
 

@@ -4,20 +4,30 @@
  * crate's own bindings lack (see `bindgen_allow`).
  */
 #include <linux/dax.h>
+#include <linux/exportfs.h>
+#include <linux/fadvise.h>
+#include <linux/fiemap.h>
+#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/mm.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
+#include <linux/pipe_fs_i.h>
+#include <linux/posix_acl.h>
 #include <linux/slab.h>
+#include <linux/splice.h>
 #include <linux/statfs.h>
 
 #include "helpers.h"
 
 /* Macros that bindgen cannot evaluate; Kbuild strips the prefix. */
 static const unsigned long ERODAX_CONST_SB_RDONLY = SB_RDONLY;
+static const unsigned long ERODAX_CONST_SB_POSIXACL = SB_POSIXACL;
 static const unsigned long ERODAX_CONST_SB_NOATIME = SB_NOATIME;
 static const unsigned int ERODAX_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
+static const unsigned int ERODAX_CONST_FS_IOC_GETFSLABEL_COMMAND = FS_IOC_GETFSLABEL;
+static const fmode_t ERODAX_CONST_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
 static const long long ERODAX_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 static const unsigned int ERODAX_CONST_INODE_CACHE_FLAGS = SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT;

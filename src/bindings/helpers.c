@@ -7,6 +7,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/posix_acl_xattr.h>
 #include <linux/ratelimit.h>
 
 #include "helpers.h"
@@ -49,6 +50,11 @@ bool erodax_pfn_is_held(unsigned long pfn)
 void erodax_get_page(struct page *page)
 {
 	get_page(page);
+}
+
+void erodax_put_page(struct page *page)
+{
+	put_page(page);
 }
 
 void *erodax_page_address(struct page *page)
@@ -105,6 +111,11 @@ void erodax_folio_end_read(struct folio *folio, bool success)
 	folio_end_read(folio, success);
 }
 
+struct folio *erodax_readahead_folio(struct readahead_control *request)
+{
+	return readahead_folio(request);
+}
+
 size_t erodax_folio_size(struct folio *folio)
 {
 	return folio_size(folio);
@@ -131,6 +142,11 @@ void erodax_log_error(struct fs_context *fc, const char *message)
 {
 	if (fc->log.log)
 		logfc(fc->log.log, NULL, 'e', "%s", message);
+}
+
+struct posix_acl *erodax_acl_from_xattr(const void *value, size_t size)
+{
+	return posix_acl_from_xattr(&init_user_ns, value, size);
 }
 
 /* Whether a message that an image can provoke at will may be logged now. */

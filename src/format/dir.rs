@@ -8,11 +8,13 @@
 //! The last block of a directory ends with the directory.
 //!
 //! Nothing is checked ahead: each dirent and each name is checked when it is used. "." and ".." are
-//! names like all others, except that a directory may omit "." ([`Inode::dot_omitted`]).
+//! names like all others, except that a directory may omit "." ([`Inode::dot_omitted`]): it is then listed
+//! as the last entry.
 
 use crate::image::to_u64;
 use crate::inode::Inode;
 use crate::superblock::SuperBlock;
+use crate::volume::Volume;
 use crate::{flat::Extent, Error, Image, Result};
 use core::{cmp::Ordering, mem::offset_of};
 use zerocopy::byteorder::little_endian as le;
@@ -53,11 +55,13 @@ const BAD_LENGTH: Error = Error::Corrupt("dirent with a name of 0 or over 255 by
 ///
 /// # Invariants
 ///
-/// * The `len` bytes from `start` on are in the image; `len` is at most the block size.
+/// * The `len` bytes from `start` on are on the device; `len` is at most the block size.
 /// * `names` is a multiple of a dirent's size, and not 0, and less than `len`.
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    /// Where in the image it starts.
+    /// The device that it is on.
+    device: u16,
+    /// Where on the device it starts.
     start: u64,
     /// Its size in bytes: the block size, or less for the last one.
     len: u64,
@@ -68,7 +72,7 @@ struct Block {
 /// Where the name of one dirent is.
 #[derive(Clone, Copy, Debug)]
 struct Name {
-    /// Where in the image it starts.
+    /// Where on the block's device it starts.
     start: u64,
     /// Its length, at least 1; if it is the last one in its block, a NUL may end it earlier.
     len: usize,
@@ -76,23 +80,42 @@ struct Name {
 }
 
 impl Block {
-    /// The block that starts at `pos`, a multiple of the block size before the directory's end.
+    /// The block that starts at `pos`, a multiple of the block size before the directory's end, and
+    /// its device.
     #[inline]
-    fn open<I: Image + ?Sized>(image: &I, sb: &SuperBlock, dir: &Inode, pos: u64) -> Result<Self> {
-        let Extent::Data { offset: start, len } = dir.extent_at(sb, pos)? else {
+    fn open<'v, V: Volume + ?Sized>(
+        volume: &'v V,
+        sb: &SuperBlock,
+        dir: &Inode,
+        pos: u64,
+    ) -> Result<(Self, &'v V::Device)> {
+        let block_size = u64::from(sb.block_size());
+        let Extent::Data {
+            device,
+            offset: start,
+            len,
+        } = dir.extent_for(volume, sb, pos, block_size)?
+        else {
             return Err(Error::Corrupt("directory with a hole"));
         };
-        let len = len.min(u64::from(sb.block_size()));
+        let len = len.min(block_size);
+        let image = volume.device(device)?;
         image.check(start, len)?;
         let names: le::U16 = image.read(start.saturating_add(NAMEOFF_OFFSET))?;
         let names = u64::from(names);
         if names == 0 || names % DIRENT_SIZE != 0 || names >= len {
             return Err(Error::Corrupt("directory block with a bad first nameoff"));
         }
-        Ok(Block { start, len, names })
+        let block = Block {
+            device,
+            start,
+            len,
+            names,
+        };
+        Ok((block, image))
     }
 
-    /// Where byte `offset` of the block is in the image.
+    /// Where byte `offset` of the block is on its device.
     #[inline]
     fn at(&self, offset: u64) -> u64 {
         // By the invariant, no offset up to `len` wraps.
@@ -225,15 +248,15 @@ impl Name {
 /// Looks for `name` in the directory `dir` and returns the nid and the `file_type` (`FT_*`) of its
 /// dirent.
 ///
-/// Searches for the block by the blocks' first names, then in that block, both binary: reads only
+/// A "." that the directory omits is not found. Searches for the block by the blocks' first names, then in that block, both binary: reads only
 /// the dirents and names that it compares.
 ///
 /// # Errors
 ///
 /// [`Error::Corrupt`] if something that the search comes across contradicts the format, and the
 /// errors of [`Inode::extent_at`].
-pub fn lookup<I: Image + ?Sized>(
-    image: &I,
+pub fn lookup<V: Volume + ?Sized>(
+    volume: &V,
     sb: &SuperBlock,
     dir: &Inode,
     name: &[u8],
@@ -246,10 +269,10 @@ pub fn lookup<I: Image + ?Sized>(
     let mut high = sb.blocks_for(dir.size);
     while low < high {
         let mid = low.midpoint(high);
-        let block = Block::open(image, sb, dir, sb.block_start(mid)?)?;
+        let (block, image) = Block::open(volume, sb, dir, sb.block_start(mid)?)?;
         match block.first_name(image)?.cmp(image, name)? {
             Ordering::Less => {
-                candidate = Some(block);
+                candidate = Some((block, image));
                 low = mid.wrapping_add(1);
             }
             Ordering::Equal => return block.target(image, 0).map(Some),
@@ -257,12 +280,12 @@ pub fn lookup<I: Image + ?Sized>(
         }
     }
     match candidate {
-        Some(block) => block.search(image, name),
+        Some((block, image)) => block.search(image, name),
         None => Ok(None),
     }
 }
 
-/// One entry of a directory, its name still in the image.
+/// One entry of a directory, its name still where it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The inode.
@@ -270,9 +293,11 @@ pub struct Record {
     /// What kind of file the dirent says the inode is (`FT_*`); see
     /// [`FileType::from_dirent`](crate::inode::FileType::from_dirent).
     pub file_type: u8,
-    /// Where in the image the name starts.
+    /// The device that has the name, see [`Volume::device`].
+    pub device: u16,
+    /// Where on it the name starts.
     pub name_offset: u64,
-    /// Length of the name: 1 to 255 bytes, all in the image.
+    /// Length of the name: 1 to 255 bytes, all on the device.
     pub name_len: usize,
     /// The cookie of the entry.
     pub pos: u64,
@@ -301,7 +326,8 @@ pub struct Entry<'b> {
 /// Its position, the cookie, is the byte offset of a dirent in the directory, as in Linux's
 /// `erofs_readdir()`. It may be any number, as a seek can make it: one that is inside a dirent means
 /// the next one, one that is behind a block's dirents means the next block, and one that is not
-/// before the directory's end means the end.
+/// before the directory's end means the end. A "." that the directory omits is at the end, and has a
+/// length of 1.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     pos: u64,
@@ -337,17 +363,18 @@ impl Cursor {
     ///
     /// Those of [`advance`](Cursor::advance).
     #[inline]
-    pub fn next<'b, I: Image + ?Sized>(
+    pub fn next<'b, V: Volume + ?Sized>(
         &mut self,
-        image: &I,
+        volume: &V,
         sb: &SuperBlock,
         dir: &Inode,
         buf: &'b mut [u8; NAME_MAX],
     ) -> Result<Option<Entry<'b>>> {
-        let Some(record) = self.advance(image, sb, dir)? else {
-            return Ok(None);
+        let Some(record) = self.advance(volume, sb, dir)? else {
+            return Ok(self.omitted_dot(dir));
         };
         let name = buf.get_mut(..record.name_len).ok_or(BAD_LENGTH)?;
+        let image = volume.device(record.device)?;
         image.read_at(record.name_offset, name)?;
         Ok(Some(Entry {
             nid: record.nid,
@@ -358,25 +385,27 @@ impl Cursor {
         }))
     }
 
-    /// The next entry, without copying its name; `None` at the end of the directory.
+    /// The next entry, without copying its name; `None` when there is no further dirent.
+    /// [`omitted_dot`](Cursor::omitted_dot) comes after that.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the dirent, its name or the head of its block contradicts the format,
     /// and the errors of [`Inode::extent_at`]. The cursor does not get past it.
     #[inline]
-    pub fn advance<I: Image + ?Sized>(
+    pub fn advance<V: Volume + ?Sized>(
         &mut self,
-        image: &I,
+        volume: &V,
         sb: &SuperBlock,
         dir: &Inode,
     ) -> Result<Option<Record>> {
         if self.ahead.is_none() {
-            self.seek(image, sb, dir)?;
+            self.seek(volume, sb, dir)?;
         }
         let Some(ahead) = &mut self.ahead else {
             return Ok(None);
         };
+        let image = volume.device(ahead.block.device)?;
         let record;
         match ahead.following(image)? {
             Some(following) => {
@@ -392,12 +421,31 @@ impl Cursor {
         Ok(Some(record))
     }
 
+    /// The "." of a directory that omits it, if the cursor is at the directory's end; moves behind it.
+    #[inline]
+    pub fn omitted_dot(&mut self, dir: &Inode) -> Option<Entry<'static>> {
+        /// `FT_DIR`.
+        const DIRECTORY: u8 = 2;
+        let pos = self.pos;
+        if !dir.dot_omitted() || pos != dir.size {
+            return None;
+        }
+        self.pos = pos.saturating_add(1);
+        Some(Entry {
+            nid: dir.nid,
+            file_type: DIRECTORY,
+            name: b".",
+            pos,
+            next: self.pos,
+        })
+    }
+
     /// Reads the dirent at or after `pos`, if there is one, and moves there.
     #[inline(never)]
-    fn seek<I: Image + ?Sized>(&mut self, image: &I, sb: &SuperBlock, dir: &Inode) -> Result<()> {
+    fn seek<V: Volume + ?Sized>(&mut self, volume: &V, sb: &SuperBlock, dir: &Inode) -> Result<()> {
         while self.pos < dir.size {
             let start = sb.round_down(self.pos);
-            let block = Block::open(image, sb, dir, start)?;
+            let (block, image) = Block::open(volume, sb, dir, start)?;
             let dirents = sb.offset_in_block(self.pos).div_ceil(DIRENT_SIZE);
             let offset = dirents.wrapping_mul(DIRENT_SIZE);
             if offset < block.names {
@@ -456,6 +504,7 @@ impl Ahead {
         Record {
             nid: self.dirent.nid.get(),
             file_type: self.dirent.file_type,
+            device: self.block.device,
             name_offset,
             name_len,
             pos,

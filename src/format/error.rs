@@ -21,6 +21,8 @@ pub enum Error {
     Invalid(&'static str),
     /// The superblock does not have the checksum that it states (`EBADMSG`).
     Checksum,
+    /// The data is on a device that is not there (`ENODEV`).
+    NoDevice,
     /// A read goes past the end of the image, or of the file (`EUCLEAN`).
     OutOfBounds,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Error {
             Error::Unsupported(what) => write!(f, "not supported: {what}"),
             Error::Invalid(what) => f.write_str(what),
             Error::Checksum => f.write_str("wrong superblock checksum"),
+            Error::NoDevice => f.write_str("data on a device that is not there"),
             Error::OutOfBounds => f.write_str("corrupt: an address lies past the end"),
         }
     }

@@ -1,27 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the bytes of uncompressed files are (`EROFS_INODE_FLAT_PLAIN`, `EROFS_INODE_FLAT_INLINE`).
+//! Where the bytes of uncompressed files are, and reading them.
 //!
-//! Flat data is a run of consecutive blocks from the inode's start block on. With `FLAT_INLINE`, the
+//! Flat data (`EROFS_INODE_FLAT_PLAIN`, `EROFS_INODE_FLAT_INLINE`) is a run of consecutive blocks from the inode's start block on. With `FLAT_INLINE`, the
 //! last block of it, which may be a whole one, follows the inode and its xattrs instead (the
-//! "tail"), and does not cross a block boundary there.
+//! "tail"), and does not cross a block boundary there. The other files that are not compressed are
+//! chunk-based.
 
 use crate::image::to_u64;
 use crate::inode::{Inode, Layout};
 use crate::superblock::SuperBlock;
+use crate::volume::Volume;
 use crate::{Error, Image, Result};
 
-/// Bytes of a file that are together in the image, or are a hole together.
+/// Bytes of a file that are together on a device, or are a hole together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// They are in the image, if it is long enough: who reads them checks that.
+    /// They are on a device, if it is large enough: who reads them checks that.
     Data {
-        /// Where they start, from the image's start.
+        /// Which device, see [`Volume::device`]; 0 unless further ones were given.
+        device: u16,
+        /// Where they start, from the device's start.
         offset: u64,
         /// How many bytes they are; at least one, and all before the end of the file.
         len: u64,
     },
-    /// They are zeros that are not in the image.
+    /// They are zeros that are not stored.
     Hole {
         /// How many bytes they are; at least one, and all before the end of the file.
         len: u64,
@@ -33,8 +37,6 @@ pub enum Extent {
 pub struct InlineTail {
     /// Where they are in the file: a multiple of the block size.
     pub pos: u64,
-    /// Where they start in the image.
-    pub offset: u64,
     /// How many they are: 1 to the block size, up to the end of the file.
     pub len: u64,
 }
@@ -44,28 +46,66 @@ impl Inode {
     ///
     /// # Errors
     ///
-    /// * [`Error::OutOfBounds`]: `pos` is not before the end of the file
+    /// * [`Error::OutOfBounds`]: `pos` is not before the end of the file, or its chunk's address is
+    ///   not in the image
     /// * [`Error::Corrupt`]: the address is too large, or the tail crosses a block boundary
-    /// * [`Error::Unsupported`]: the inode's data is not flat
+    /// * [`Error::NoDevice`]: the data is on a device that the image or the volume lacks
+    /// * [`Error::Unsupported`]: the inode's data is compressed
     #[inline]
-    pub fn extent_at(&self, sb: &SuperBlock, pos: u64) -> Result<Extent> {
+    pub fn extent_at<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        pos: u64,
+    ) -> Result<Extent> {
+        self.extent_for(volume, sb, pos, u64::MAX)
+    }
+
+    /// The same for a caller who has no use for more than `wanted` bytes, and so need not wait until
+    /// the end of a longer extent is found; the extent can be longer nevertheless.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`extent_at`](Inode::extent_at).
+    // Always inline: what flat data needs is little, and every lookup needs it several times.
+    #[inline(always)]
+    pub fn extent_for<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        pos: u64,
+        wanted: u64,
+    ) -> Result<Extent> {
         let left = match self.size.checked_sub(pos) {
             None | Some(0) => return Err(Error::OutOfBounds),
             Some(left) => left,
         };
         match self.layout {
-            Layout::FlatPlain => self.blocks_at(sb, pos, left),
+            Layout::FlatPlain => self.blocks_at(volume, sb, pos, left),
             Layout::FlatInline => {
                 let tail_pos = self.tail_pos(sb);
                 match tail_pos.checked_sub(pos) {
-                    None | Some(0) => self.tail_at(sb, pos.saturating_sub(tail_pos), left),
-                    Some(before_tail) => self.blocks_at(sb, pos, before_tail),
+                    None | Some(0) => self.tail_at(volume, sb, pos.saturating_sub(tail_pos), left),
+                    Some(before_tail) => self.blocks_at(volume, sb, pos, before_tail),
                 }
             }
-            Layout::CompressedFull | Layout::CompressedCompact => {
-                Err(Error::Unsupported("compressed data"))
-            }
-            Layout::ChunkBased => Err(Error::Unsupported("chunk-based data")),
+            _ => self.other_at(volume, sb, pos, left, wanted),
+        }
+    }
+
+    /// The extent of data that is not flat, away from the short ways to that which is.
+    #[inline(never)]
+    fn other_at<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        pos: u64,
+        left: u64,
+        wanted: u64,
+    ) -> Result<Extent> {
+        match self.layout {
+            Layout::ChunkBased => self.chunks_at(volume, sb, pos, left, wanted),
+            _ => Err(Error::Unsupported("compressed data")),
         }
     }
 
@@ -73,15 +113,15 @@ impl Inode {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if they cross a block boundary of the image.
+    /// [`Error::Corrupt`] if they cross a block boundary of the metadata.
     pub fn inline_tail(&self, sb: &SuperBlock) -> Result<Option<InlineTail>> {
         if self.layout != Layout::FlatInline || self.size == 0 {
             return Ok(None);
         }
         let pos = self.tail_pos(sb);
         let len = self.size.saturating_sub(pos);
-        let offset = self.tail_offset(sb, len)?;
-        Ok(Some(InlineTail { pos, offset, len }))
+        self.tail_offset(sb, len)?;
+        Ok(Some(InlineTail { pos, len }))
     }
 
     /// Copies bytes of the file from byte `pos` on until `buf` is full or the file ends, and returns
@@ -89,11 +129,11 @@ impl Inode {
     ///
     /// # Errors
     ///
-    /// Those of [`extent_at`](Inode::extent_at), and [`Error::OutOfBounds`] if an extent is not in
-    /// the image.
-    pub fn read_data(
+    /// Those of [`extent_at`](Inode::extent_at), and [`Error::OutOfBounds`] if an extent is not on
+    /// its device.
+    pub fn read_data<V: Volume + ?Sized>(
         &self,
-        image: &(impl Image + ?Sized),
+        volume: &V,
         sb: &SuperBlock,
         pos: u64,
         buf: &mut [u8],
@@ -104,7 +144,7 @@ impl Inode {
             if at >= self.size {
                 break;
             }
-            done = done.saturating_add(self.read_extent(image, sb, at, rest)?);
+            done = done.saturating_add(self.read_extent(volume, sb, at, rest)?);
         }
         Ok(done)
     }
@@ -115,9 +155,9 @@ impl Inode {
     ///
     /// Those of [`read_data`](Inode::read_data), and [`Error::Corrupt`] if the target is empty, longer
     /// than `buf`, or has a NUL.
-    pub fn read_link<'b>(
+    pub fn read_link<'b, V: Volume + ?Sized>(
         &self,
-        image: &(impl Image + ?Sized),
+        volume: &V,
         sb: &SuperBlock,
         buf: &'b mut [u8],
     ) -> Result<&'b [u8]> {
@@ -125,7 +165,7 @@ impl Inode {
             .ok()
             .and_then(|len| buf.get_mut(..len))
             .ok_or(Error::Corrupt("symlink target too long"))?;
-        self.read_data(image, sb, 0, target)?;
+        self.read_data(volume, sb, 0, target)?;
         if target.is_empty() || target.contains(&0) {
             return Err(Error::Corrupt("symlink target empty or with a NUL"));
         }
@@ -133,19 +173,19 @@ impl Inode {
     }
 
     /// Copies as much of one extent as `buf` takes; at least one byte.
-    fn read_extent(
+    fn read_extent<V: Volume + ?Sized>(
         &self,
-        image: &(impl Image + ?Sized),
+        volume: &V,
         sb: &SuperBlock,
         pos: u64,
         buf: &mut [u8],
     ) -> Result<usize> {
-        let extent = self.extent_at(sb, pos)?;
+        let extent = self.extent_for(volume, sb, pos, to_u64(buf.len()))?;
         let (Extent::Data { len, .. } | Extent::Hole { len }) = extent;
         let count = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len());
         let part = buf.get_mut(..count).unwrap_or_default();
         match extent {
-            Extent::Data { offset, .. } => image.read_at(offset, part)?,
+            Extent::Data { device, offset, .. } => volume.device(device)?.read_at(offset, part)?,
             Extent::Hole { .. } => part.fill(0),
         }
         Ok(count)
@@ -153,7 +193,13 @@ impl Inode {
 
     /// `len` bytes from `pos` on that are in the inode's blocks.
     #[inline]
-    fn blocks_at(&self, sb: &SuperBlock, pos: u64, len: u64) -> Result<Extent> {
+    fn blocks_at<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        pos: u64,
+        len: u64,
+    ) -> Result<Extent> {
         let Some(block) = self.start_block() else {
             return Ok(Extent::Hole { len });
         };
@@ -161,15 +207,28 @@ impl Inode {
             .block_start(block)?
             .checked_add(pos)
             .ok_or(Error::Corrupt("block address too large"))?;
-        Ok(Extent::Data { offset, len })
+        sb.locate(volume, 0, offset, len)
     }
 
     /// The `len` bytes of the tail from its byte `skip` on.
     #[inline]
-    fn tail_at(&self, sb: &SuperBlock, skip: u64, len: u64) -> Result<Extent> {
+    fn tail_at<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        skip: u64,
+        len: u64,
+    ) -> Result<Extent> {
         let start = self.tail_offset(sb, skip.saturating_add(len))?;
         let offset = start.checked_add(skip).ok_or(Error::OutOfBounds)?;
-        Ok(Extent::Data { offset, len })
+        if self.in_metabox() {
+            return metabox_extent(volume, sb, offset, len);
+        }
+        Ok(Extent::Data {
+            device: 0,
+            offset,
+            len,
+        })
     }
 
     /// Where in a file with inline data and at least one byte the tail starts.
@@ -178,15 +237,41 @@ impl Inode {
         sb.round_down(self.size.saturating_sub(1))
     }
 
-    /// Where in the image the tail, `len` bytes long, starts.
+    /// Where in the metadata the tail, `len` bytes long, starts.
     #[inline]
     fn tail_offset(&self, sb: &SuperBlock, len: u64) -> Result<u64> {
-        let offset = self.inline_data()?;
+        let offset = self.behind_xattrs()?;
         if sb.offset_in_block(offset).saturating_add(len) > u64::from(sb.block_size()) {
             return Err(Error::Corrupt("inline data across a block boundary"));
         }
         Ok(offset)
     }
+}
+
+/// Up to `len` bytes at `offset` of the metabox.
+#[inline(never)]
+fn metabox_extent<V: Volume + ?Sized>(
+    volume: &V,
+    sb: &SuperBlock,
+    offset: u64,
+    len: u64,
+) -> Result<Extent> {
+    // The metabox inode is not in the metabox itself, so this does not come here again.
+    let extent = sb.metabox()?.extent_for(volume, sb, offset, len)?;
+    Ok(match extent {
+        Extent::Data {
+            device,
+            offset,
+            len: there,
+        } => Extent::Data {
+            device,
+            offset,
+            len: len.min(there),
+        },
+        Extent::Hole { len: there } => Extent::Hole {
+            len: len.min(there),
+        },
+    })
 }
 
 #[cfg(test)]

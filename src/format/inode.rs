@@ -2,7 +2,10 @@
 
 //! Inodes: `struct erofs_inode_compact` (32 bytes) and `struct erofs_inode_extended` (64 bytes).
 
-use crate::superblock::SuperBlock;
+use crate::chunk;
+use crate::contents::Contents;
+use crate::superblock::{self, SuperBlock};
+use crate::volume::Volume;
 use crate::{Error, Image, Result};
 use zerocopy::byteorder::little_endian as le;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, Unaligned};
@@ -18,9 +21,6 @@ const FORMAT_NLINK_1: u16 = 1 << 4;
 const FORMAT_DOT_OMITTED: u16 = 1 << 4;
 /// Every bit of `i_format` that the format defines.
 const FORMAT_ALL: u16 = (1 << 5) - 1;
-
-/// Bits of the format of a chunk-based inode that the format defines.
-const CHUNK_FORMAT_ALL: u32 = (1 << 7) - 1;
 
 /// The bits of `i_mode` that hold the file type.
 const MODE_TYPE: u16 = 0o170_000;
@@ -99,6 +99,12 @@ impl Layout {
             _ => Err(Error::Unsupported("unknown data layout")),
         }
     }
+
+    /// Whether the data must be decompressed.
+    #[inline]
+    pub fn is_compressed(self) -> bool {
+        matches!(self, Layout::CompressedFull | Layout::CompressedCompact)
+    }
 }
 
 /// What kind of file an inode is.
@@ -160,7 +166,7 @@ impl FileType {
 /// An inode, decoded and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inode {
-    /// Its number: its place in units of 32 bytes.
+    /// Its number: its place in units of 32 bytes, and in bit 63 whether that is in the metabox.
     pub nid: u64,
     /// File type and permissions, as in `st_mode`.
     pub mode: u16,
@@ -188,7 +194,7 @@ pub struct Inode {
     /// The upper bits of a block number in `i_u`; 0 if the form has none.
     high: u16,
     xattr_size: u32,
-    /// Where in the image what follows the fixed part starts: xattrs, then inline data or indexes.
+    /// Where in the metadata what follows the fixed part starts: xattrs, then inline data or indexes.
     body: u64,
 }
 
@@ -209,18 +215,35 @@ struct Fields {
 impl Inode {
     /// Reads and checks inode `nid`, in the order of Linux's `erofs_read_inode()`.
     ///
-    /// Compressed and chunk-based inodes are read; it's their data that is not supported.
+    /// Compressed inodes are read; it's their data that is not supported.
     ///
     /// # Errors
     ///
     /// * [`Error::Unsupported`]: unknown bits of the inode's format or of its chunk format, an
     ///   unknown layout
-    /// * [`Error::Corrupt`]: a negative size, a mode without a file type, an impossible nid
-    /// * [`Error::OutOfBounds`]: the inode is not in the image
-    pub fn read(image: &(impl Image + ?Sized), sb: &SuperBlock, nid: u64) -> Result<Self> {
+    /// * [`Error::Corrupt`]: a negative size, a mode without a file type, a compressed inode in an
+    ///   image without algorithms, an impossible nid
+    /// * [`Error::OutOfBounds`]: the inode is not in the image, or not in its metabox
+    pub fn read<V: Volume + ?Sized>(volume: &V, sb: &SuperBlock, nid: u64) -> Result<Self> {
+        if superblock::is_in_metabox(nid) {
+            return Self::read_from_metabox(volume, sb, nid);
+        }
+        Self::read_from(volume.primary(), sb, nid)
+    }
+
+    #[inline(never)]
+    fn read_from_metabox<V: Volume + ?Sized>(
+        volume: &V,
+        sb: &SuperBlock,
+        nid: u64,
+    ) -> Result<Self> {
+        Self::read_from(&Contents::new(volume, sb, sb.metabox()?), sb, nid)
+    }
+
+    fn read_from<M: Image + ?Sized>(metadata: &M, sb: &SuperBlock, nid: u64) -> Result<Self> {
         let offset = sb.inode_offset(nid)?;
         // Each byte is read once only, so the form that was checked is the form that is used.
-        let head: RawHead = image.read(offset)?;
+        let head: RawHead = metadata.read(offset)?;
         let rest = offset.saturating_add(HEAD_SIZE);
         let i_format = head.i_format.get();
         if i_format & !FORMAT_ALL != 0 {
@@ -228,11 +251,11 @@ impl Inode {
         }
         let layout = Layout::from_format(i_format)?;
         let fields = if i_format & FORMAT_EXTENDED != 0 {
-            Fields::extended(&head, &image.read(rest)?)
+            Fields::extended(&head, &metadata.read(rest)?)
         } else {
-            Fields::compact(&head, &image.read(rest)?, sb)
+            Fields::compact(&head, &metadata.read(rest)?, sb)
         };
-        Self::decode(nid, offset, layout, &head, &fields)
+        Self::decode(nid, offset, layout, &head, &fields, sb)
     }
 
     fn decode(
@@ -241,6 +264,7 @@ impl Inode {
         layout: Layout,
         head: &RawHead,
         fields: &Fields,
+        sb: &SuperBlock,
     ) -> Result<Self> {
         if i64::try_from(fields.size).is_err() {
             return Err(Error::Corrupt("negative size"));
@@ -248,8 +272,10 @@ impl Inode {
         let mode = head.i_mode.get();
         let file_type =
             FileType::from_mode(mode).ok_or(Error::Corrupt("mode without a file type"))?;
-        if layout == Layout::ChunkBased && fields.i_u & 0xFFFF & !CHUNK_FORMAT_ALL != 0 {
-            return Err(Error::Unsupported("unknown bits of the chunk format"));
+        match layout {
+            Layout::FlatPlain | Layout::FlatInline => {}
+            Layout::CompressedFull | Layout::CompressedCompact => sb.check_algorithms()?,
+            Layout::ChunkBased => chunk::check_format(chunk_format(fields.i_u))?,
         }
         Ok(Inode {
             nid,
@@ -302,8 +328,7 @@ impl Inode {
 
     /// Whether this is a directory without a dirent for ".".
     ///
-    /// [`Cursor`](crate::dir::Cursor) lists what is on disk: after it, at position `size`, the caller
-    /// adds ".".
+    /// [`Cursor::next`](crate::dir::Cursor::next) lists it nevertheless, as the last one.
     #[inline]
     pub fn dot_omitted(&self) -> bool {
         self.dot_omitted
@@ -329,9 +354,27 @@ impl Inode {
         (u64::from(self.high) << 32) | u64::from(self.i_u)
     }
 
-    /// Where in the image inline data starts.
+    /// The format of the chunks of a chunk-based inode.
     #[inline]
-    pub(crate) fn inline_data(&self) -> Result<u64> {
+    pub(crate) fn chunk_format(&self) -> u16 {
+        chunk_format(self.i_u)
+    }
+
+    /// Whether the inode and what follows it are in the metabox.
+    #[inline]
+    pub fn in_metabox(&self) -> bool {
+        superblock::is_in_metabox(self.nid)
+    }
+
+    /// Where in the metadata the inline xattrs start.
+    #[inline]
+    pub(crate) fn body(&self) -> u64 {
+        self.body
+    }
+
+    /// Where in the metadata what follows the xattrs starts: inline data, or the addresses of chunks.
+    #[inline]
+    pub(crate) fn behind_xattrs(&self) -> Result<u64> {
         self.body
             .checked_add(u64::from(self.xattr_size))
             .ok_or(Error::OutOfBounds)
@@ -374,6 +417,12 @@ impl Fields {
     fn is_null_address(&self) -> bool {
         self.i_u == u32::MAX && self.high.unwrap_or(u16::MAX) == u16::MAX
     }
+}
+
+/// The chunk format in the lower half of `i_u`.
+fn chunk_format(i_u: u32) -> u16 {
+    let [low, high, ..] = i_u.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 /// `erofs_xattr_ibody_size()`: a header of 12 bytes, then units of 4 bytes.

@@ -16,8 +16,10 @@
 //! | [`image`] | bounded reads of one image |
 //! | [`superblock`] | the superblock: features, block size, where inodes are |
 //! | [`inode`] | compact and extended inodes |
+//! | [`volume`] | the devices of a filesystem |
 //! | [`flat`] | where the bytes of uncompressed files are |
 //! | [`dir`] | lookup and listing of directories |
+//! | [`xattr`] | extended attributes |
 //! | [`newc`] | members of a newc cpio, and the images among them |
 //!
 //! # Examples
@@ -40,16 +42,25 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod algorithms;
+mod chunk;
+mod contents;
 mod crc32c;
 pub mod dir;
 mod error;
+mod features;
 pub mod flat;
 pub mod image;
 pub mod inode;
 pub mod newc;
+mod record;
 pub mod superblock;
 #[cfg(test)]
 mod testing;
+pub mod volume;
+pub mod xattr;
+mod xxh32;
 
 pub use error::{Error, Result};
 pub use image::Image;
+pub use volume::Volume;

@@ -2,8 +2,12 @@
 
 //! The superblock (`struct erofs_super_block`), 1024 bytes into the image.
 
+use crate::algorithms;
 use crate::crc32c::crc32c;
+use crate::features::{compat, incompat};
 use crate::image::to_u64;
+use crate::inode::{FileType, Inode, Layout};
+use crate::volume::SLOT_SIZE;
 use crate::{Error, Image, Result};
 use zerocopy::{byteorder::little_endian as le, IntoBytes};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, Unaligned};
@@ -31,22 +35,8 @@ const INODE_SLOT_SIZE: u64 = 32;
 /// Bit of a nid: the inode is in the metabox inode's data, not in the metadata area.
 const NID_METABOX: u64 = 1 << 63;
 
-/// `feature_compat`: the superblock has a checksum.
-const COMPAT_CHECKSUM: u32 = 1 << 0;
-
 /// What the checksum starts from.
 const CHECKSUM_SEED: u32 = 0x5045_B54A;
-
-/// `feature_incompat`, as far as a bit concerns more than single inodes.
-mod incompat {
-    /// There are more devices. The same bit says that compressed inodes use a second algorithm;
-    /// `extra_devices` tells which is meant.
-    pub(super) const DEVICE_TABLE: u32 = 1 << 3;
-    pub(super) const WIDE_ADDRESSES: u32 = 1 << 7;
-    pub(super) const METABOX: u32 = 1 << 8;
-    /// Every bit that the format defines.
-    pub(super) const ALL: u32 = (METABOX << 1) - 1;
-}
 
 /// `struct erofs_super_block` without extension slots.
 #[derive(FromBytes, IntoBytes, Immutable, Unaligned)]
@@ -57,7 +47,8 @@ struct RawSuperBlock {
     feature_compat: le::U32,
     blkszbits: u8,
     sb_extslots: u8,
-    rootnid_2b: le::U16,
+    /// `rootnid_2b`, or `blocks_hi` of 48-bit images that use `rootnid_8b`.
+    rb: le::U16,
     inos: le::U64,
     epoch: le::I64,
     fixed_nsec: le::U32,
@@ -67,7 +58,8 @@ struct RawSuperBlock {
     uuid: [u8; 16],
     volume_name: [u8; 16],
     feature_incompat: le::U32,
-    available_compr_algs: le::U16,
+    /// `available_compr_algs`, or `lz4_max_distance` of images without configurations.
+    u1: le::U16,
     extra_devices: le::U16,
     devt_slotoff: le::U16,
     dirblkbits: u8,
@@ -85,11 +77,22 @@ struct RawSuperBlock {
 const RAW_SIZE: u64 = 128;
 const _: () = assert!(size_of::<RawSuperBlock>() == 128);
 
+/// The first extension slot.
+#[derive(FromBytes, IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct RawExtension {
+    metabox_nid: le::U64,
+    reserved3: le::U64,
+}
+
+const _: () = assert!(size_of::<RawExtension>() == 16);
+
 /// What the image says about itself, checked.
 ///
 /// # Invariants
 ///
-/// The block size is 512, 1024, 2048 or 4096, and `block_bits` is its logarithm.
+/// * The block size is 512, 1024, 2048 or 4096, and `block_bits` is its logarithm.
+/// * Neither the metabox inode nor the packed one is in the metabox.
 #[derive(Clone, Debug)]
 pub struct SuperBlock {
     block_bits: u32,
@@ -97,7 +100,15 @@ pub struct SuperBlock {
     root_nid: u64,
     inodes: u64,
     blocks: u64,
+    total_blocks: u64,
     metadata_start: u64,
+    xattr_start: u64,
+    xattr_prefix_start: u64,
+    xattr_prefix_count: u8,
+    has_xattr_filter: bool,
+    extra_devices: u16,
+    device_id_mask: u16,
+    device_table: u64,
     epoch: i64,
     fixed_nsec: u32,
     build_time: i64,
@@ -105,6 +116,9 @@ pub struct SuperBlock {
     volume_name: [u8; 16],
     feature_compat: u32,
     feature_incompat: u32,
+    algorithms: u16,
+    packed: Option<Inode>,
+    metabox: Option<Inode>,
 }
 
 const TRUNCATED: Error = Error::Invalid("image is shorter than its superblock says");
@@ -117,16 +131,20 @@ pub fn has_magic(image: &(impl Image + ?Sized)) -> bool {
 }
 
 impl SuperBlock {
-    /// Reads and checks the superblock, in the order of Linux's `erofs_read_superblock()`; then
-    /// checks that the image has all the bytes that the superblock claims, which Linux does not.
+    /// Reads and checks the superblock and what belongs to it, in the order of Linux's
+    /// `erofs_read_superblock()` and `erofs_fc_fill_super()`; and checks that the image has all the
+    /// bytes that the superblock claims, which Linux does not.
     ///
     /// # Errors
     ///
     /// * [`Error::Invalid`]: no magic, a block size that is not 512 to 4096 bytes, a directory block
     ///   size other than the block size, an unknown incompatible feature, a superblock larger than
-    ///   a page, an image shorter than its superblock says
+    ///   a page, an image shorter than its superblock says, a bad configuration of an algorithm
     /// * [`Error::Checksum`]
-    /// * [`Error::Unsupported`]: a known feature that changes how everything is addressed
+    /// * [`Error::Corrupt`]: a prefix of digest xattrs that is not among the long prefixes, a metabox
+    ///   without a nid or in itself; those of [`Inode::read`] for the metabox and packed inodes
+    /// * [`Error::Unsupported`]: an unknown algorithm, a compressed metabox
+    /// * [`Error::OutOfBounds`]: tables or special inodes past the end of the image
     ///
     /// Features that concern single inodes are not looked at: these inodes fail one by one.
     pub fn read(image: &(impl Image + ?Sized)) -> Result<Self> {
@@ -137,21 +155,29 @@ impl SuperBlock {
         if raw.magic.get() != MAGIC {
             return Err(Error::Invalid("no EROFS superblock: wrong magic"));
         }
-        let sb = Self::decode(&raw)?;
-        if sb.feature_compat & COMPAT_CHECKSUM != 0 {
+        let mut sb = Self::decode(&raw)?;
+        if sb.has_compat(compat::CHECKSUM) {
             sb.check_sum(image, &raw)?;
         }
         if sb.feature_incompat & !incompat::ALL != 0 {
             return Err(Error::Invalid("unknown incompatible feature"));
         }
-        let super_size = RAW_SIZE + u64::from(raw.sb_extslots) * EXTENSION_SLOT_SIZE;
-        if super_size > MAX_SUPER_SIZE {
+        let end = SUPER_OFFSET + RAW_SIZE + u64::from(raw.sb_extslots) * EXTENSION_SLOT_SIZE;
+        if end > SUPER_OFFSET + MAX_SUPER_SIZE {
             return Err(Error::Invalid("superblock larger than a page"));
         }
-        check_supported(&raw)?;
-        if sb.size().max(SUPER_OFFSET + super_size) > image.len() {
+        if sb.size().max(end) > image.len() {
             return Err(TRUNCATED);
         }
+        if sb.has_compat(compat::DIGEST_XATTRS)
+            && raw.ishare_xattr_prefix_id >= raw.xattr_prefix_count
+        {
+            return Err(Error::Corrupt("unknown xattr prefix for digests"));
+        }
+        let metabox_nid = sb.read_metabox_nid(image, &raw)?;
+        sb.read_algorithms(image, &raw, end)?;
+        sb.read_devices(image)?;
+        sb.read_special_inodes(image, raw.packed_nid.get(), metabox_nid)?;
         Ok(sb)
     }
 
@@ -164,22 +190,122 @@ impl SuperBlock {
         if raw.dirblkbits != 0 {
             return Err(Error::Invalid("directory block size is not the block size"));
         }
+        let block_start = |block: le::U32| u64::from(block).saturating_mul(u64::from(block_size));
         let epoch = raw.epoch.get();
+        let feature_compat = raw.feature_compat.get();
+        let feature_incompat = raw.feature_incompat.get();
+        let blocks_lo = u64::from(raw.blocks_lo);
+        // One field, two meanings: a short nid of the root, or the upper bits of `blocks`.
+        let rb = u64::from(raw.rb);
+        let has_wide_root =
+            feature_incompat & incompat::WIDE_ADDRESSES != 0 && raw.rootnid_8b.get() != 0;
+        let (root_nid, blocks) = match has_wide_root {
+            true => (raw.rootnid_8b.get(), (rb << 32) | blocks_lo),
+            false => (rb, blocks_lo),
+        };
+        let extra_devices = match feature_incompat & incompat::DEVICE_TABLE {
+            0 => 0,
+            _ => raw.extra_devices.get(),
+        };
         Ok(SuperBlock {
             block_bits: u32::from(raw.blkszbits),
             block_size,
-            root_nid: u64::from(raw.rootnid_2b),
+            root_nid,
             inodes: raw.inos.get(),
-            blocks: u64::from(raw.blocks_lo),
-            metadata_start: u64::from(raw.meta_blkaddr).saturating_mul(u64::from(block_size)),
+            blocks,
+            total_blocks: blocks,
+            metadata_start: block_start(raw.meta_blkaddr),
+            xattr_start: block_start(raw.xattr_blkaddr),
+            xattr_prefix_start: u64::from(raw.xattr_prefix_start) << 2,
+            xattr_prefix_count: raw.xattr_prefix_count,
+            has_xattr_filter: feature_compat & compat::XATTR_FILTER != 0
+                && raw.xattr_filter_reserved == 0,
+            extra_devices,
+            device_id_mask: id_mask(extra_devices),
+            device_table: u64::from(raw.devt_slotoff).saturating_mul(SLOT_SIZE),
             epoch,
             fixed_nsec: raw.fixed_nsec.get(),
             build_time: epoch.wrapping_add(i64::from(raw.build_time.get())),
             uuid: raw.uuid,
             volume_name: raw.volume_name,
-            feature_compat: raw.feature_compat.get(),
-            feature_incompat: raw.feature_incompat.get(),
+            feature_compat,
+            feature_incompat,
+            algorithms: 0,
+            packed: None,
+            metabox: None,
         })
+    }
+
+    /// The nid of the metabox inode, if the image has one.
+    fn read_metabox_nid(
+        &self,
+        image: &(impl Image + ?Sized),
+        raw: &RawSuperBlock,
+    ) -> Result<Option<u64>> {
+        if !self.has_incompat(incompat::METABOX) {
+            return Ok(None);
+        }
+        if raw.sb_extslots == 0 {
+            return Err(Error::Corrupt("metabox without a nid"));
+        }
+        let extension: RawExtension = image.read(SUPER_OFFSET + RAW_SIZE)?;
+        let nid = extension.metabox_nid.get();
+        if is_in_metabox(nid) {
+            return Err(Error::Corrupt("metabox inode in the metabox"));
+        }
+        Ok(Some(nid))
+    }
+
+    /// Finds out which algorithms the image uses; their configurations start at byte `pos`.
+    fn read_algorithms(
+        &mut self,
+        image: &(impl Image + ?Sized),
+        raw: &RawSuperBlock,
+        pos: u64,
+    ) -> Result<()> {
+        if self.has_incompat(incompat::ALGORITHMS) {
+            self.algorithms = raw.u1.get();
+            return algorithms::check(image, self.algorithms, pos, self.block_bits);
+        }
+        if self.has_incompat(incompat::LZ4_ZERO_PADDING) || raw.u1.get() != 0 {
+            self.algorithms = algorithms::LZ4;
+        }
+        Ok(())
+    }
+
+    /// Sums up the blocks of all devices.
+    fn read_devices(&mut self, image: &(impl Image + ?Sized)) -> Result<()> {
+        for id in 1..=self.extra_devices {
+            let slot = self.device_slot(image, id)?;
+            self.total_blocks = self.total_blocks.saturating_add(slot.blocks);
+        }
+        Ok(())
+    }
+
+    fn read_special_inodes(
+        &mut self,
+        image: &(impl Image + ?Sized),
+        packed_nid: u64,
+        metabox_nid: Option<u64>,
+    ) -> Result<()> {
+        if self.has_incompat(incompat::FRAGMENTS) && packed_nid != 0 {
+            // A nid in the metabox is an error, as there is none yet: like in Linux.
+            self.packed = Some(Inode::read(image, self, packed_nid)?);
+        }
+        let Some(nid) = metabox_nid else {
+            return Ok(());
+        };
+        let inode = Inode::read(image, self, nid)?;
+        match (inode.file_type(), inode.layout) {
+            (_, Layout::CompressedFull | Layout::CompressedCompact) => {
+                Err(Error::Unsupported("compressed metadata (metabox)"))
+            }
+            (FileType::Regular | FileType::Directory | FileType::Symlink, _) => {
+                self.metabox = Some(inode);
+                Ok(())
+            }
+            _ => Err(Error::Corrupt("metabox inode that has no data")),
+        }
     }
 
     /// The checksum covers what follows it in its block. A superblock does not fit into blocks of
@@ -234,10 +360,22 @@ impl SuperBlock {
         self.inodes
     }
 
-    /// How many blocks the image has.
+    /// How many blocks the image has, without further devices.
     #[inline]
     pub fn blocks(&self) -> u64 {
         self.blocks
+    }
+
+    /// How many blocks the image and its further devices have, for `statfs`.
+    #[inline]
+    pub fn total_blocks(&self) -> u64 {
+        self.total_blocks
+    }
+
+    /// How many further devices the image has data on.
+    #[inline]
+    pub fn extra_devices(&self) -> u16 {
+        self.extra_devices
     }
 
     /// How many bytes the image claims to have; they are all there.
@@ -288,19 +426,97 @@ impl SuperBlock {
         self.feature_incompat
     }
 
-    /// Where inode `nid` starts in the image: `meta_blkaddr` blocks, and 32 bytes for each nid.
+    /// Which number `nid` is shown as (`st_ino`, `d_ino`): like Linux's `erofs_nid_to_ino64()`, so
+    /// that inodes in a metabox have small numbers too.
+    #[inline]
+    pub fn inode_number(&self, nid: u64) -> u64 {
+        if !self.has_incompat(incompat::METABOX) {
+            return nid;
+        }
+        let low = nid & 0x7FFF_FFFF;
+        let high = (nid << 1) & !0xFFFF_FFFF;
+        high | low | (nid >> 63 << 31)
+    }
+
+    #[inline]
+    pub(crate) fn has_compat(&self, bit: u32) -> bool {
+        self.feature_compat & bit != 0
+    }
+
+    #[inline]
+    pub(crate) fn has_incompat(&self, bit: u32) -> bool {
+        self.feature_incompat & bit != 0
+    }
+
+    /// Where inode `nid` starts: 32 bytes for each nid, in the image from `meta_blkaddr` blocks on,
+    /// or in the metabox.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if there can be no such inode.
     #[inline]
     pub fn inode_offset(&self, nid: u64) -> Result<u64> {
-        if nid & NID_METABOX != 0 {
-            return Err(Error::Corrupt("nid in a metabox that the image lacks"));
-        }
-        nid.checked_mul(INODE_SLOT_SIZE)
-            .and_then(|slots| slots.checked_add(self.metadata_start))
+        let start = match is_in_metabox(nid) {
+            false => self.metadata_start,
+            true => 0,
+        };
+        (nid & !NID_METABOX)
+            .checked_mul(INODE_SLOT_SIZE)
+            .and_then(|slots| slots.checked_add(start))
             .ok_or(Error::Corrupt("nid too large"))
+    }
+
+    /// The metabox inode, which is not in the metabox.
+    pub(crate) fn metabox(&self) -> Result<&Inode> {
+        self.metabox
+            .as_ref()
+            .ok_or(Error::Corrupt("address in a metabox that the image lacks"))
+    }
+
+    /// The packed inode, which is not in the metabox.
+    pub(crate) fn packed(&self) -> Option<&Inode> {
+        self.packed.as_ref()
+    }
+
+    /// Fails if the image cannot have compressed inodes.
+    pub(crate) fn check_algorithms(&self) -> Result<()> {
+        match self.algorithms {
+            0 => Err(Error::Corrupt(
+                "compressed inode in an image without algorithms",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The bits of a device id that count; 0 without further devices.
+    pub(crate) fn device_id_mask(&self) -> u16 {
+        self.device_id_mask
+    }
+
+    /// Where the device table starts.
+    pub(crate) fn device_table(&self) -> u64 {
+        self.device_table
+    }
+
+    /// Where shared xattrs start.
+    pub(crate) fn xattr_start(&self) -> u64 {
+        self.xattr_start
+    }
+
+    /// Whether the name filters of inline xattrs mean what they meant when they were introduced.
+    pub(crate) fn has_xattr_filter(&self) -> bool {
+        self.has_xattr_filter
+    }
+
+    /// How many long xattr prefixes the image has.
+    #[inline]
+    pub fn xattr_prefix_count(&self) -> u8 {
+        self.xattr_prefix_count
+    }
+
+    /// Where the long xattr prefixes start.
+    pub(crate) fn xattr_prefix_start(&self) -> u64 {
+        self.xattr_prefix_start
     }
 
     /// Where block `block` starts in the image.
@@ -332,19 +548,17 @@ impl SuperBlock {
     }
 }
 
-/// Fails for known features without which the rest of the image cannot be found.
-fn check_supported(raw: &RawSuperBlock) -> Result<()> {
-    let features = raw.feature_incompat.get();
-    if features & incompat::WIDE_ADDRESSES != 0 {
-        return Err(Error::Unsupported("48-bit block addresses"));
-    }
-    if features & incompat::METABOX != 0 {
-        return Err(Error::Unsupported("metadata compression (metabox)"));
-    }
-    if features & incompat::DEVICE_TABLE != 0 && raw.extra_devices.get() != 0 {
-        return Err(Error::Unsupported("extra devices (device table)"));
-    }
-    Ok(())
+/// Whether the inode is in the metabox.
+#[inline]
+pub(crate) fn is_in_metabox(nid: u64) -> bool {
+    nid & NID_METABOX != 0
+}
+
+/// The bits that ids of up to `extra_devices` devices need.
+fn id_mask(extra_devices: u16) -> u16 {
+    u16::MAX
+        .checked_shr(extra_devices.leading_zeros())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Hand-made images for the unit tests.
 
 use crate::superblock::SuperBlock;
-use crate::{Image, Result};
+use crate::volume::DeviceSlot;
+use crate::{Image, Result, Volume};
 
 /// An image of which a test writes what it needs.
 #[derive(Clone)]
@@ -25,12 +26,22 @@ pub(crate) mod field {
     pub(crate) const FIXED_NSEC: usize = 1056;
     pub(crate) const BLOCKS: usize = 1060;
     pub(crate) const META_BLOCK: usize = 1064;
+    pub(crate) const XATTR_BLOCK: usize = 1068;
     pub(crate) const UUID: usize = 1072;
     pub(crate) const VOLUME_NAME: usize = 1088;
     pub(crate) const FEATURE_INCOMPAT: usize = 1104;
+    pub(crate) const U1: usize = 1108;
     pub(crate) const EXTRA_DEVICES: usize = 1110;
+    pub(crate) const DEVICE_TABLE: usize = 1112;
     pub(crate) const DIR_BLOCK_BITS: usize = 1114;
+    pub(crate) const XATTR_PREFIX_COUNT: usize = 1115;
+    pub(crate) const XATTR_PREFIX_START: usize = 1116;
+    pub(crate) const PACKED_NID: usize = 1120;
+    pub(crate) const XATTR_FILTER_RESERVED: usize = 1128;
+    pub(crate) const DIGEST_PREFIX: usize = 1129;
     pub(crate) const BUILD_TIME: usize = 1132;
+    pub(crate) const WIDE_ROOT_NID: usize = 1136;
+    pub(crate) const METABOX_NID: usize = 1152;
 }
 
 impl TestImage {
@@ -61,6 +72,38 @@ impl TestImage {
         self.put(nid * 32, &inode.encode())
     }
 
+    /// Sets bits of `feature_incompat`.
+    pub(crate) fn enable(&mut self, incompat: u32) -> &mut Self {
+        let old = self.image().read::<[u8; 4]>(FEATURE_INCOMPAT).unwrap();
+        let bits = u32::from_le_bytes(old) | incompat;
+        self.put(field::FEATURE_INCOMPAT, &bits.to_le_bytes())
+    }
+
+    /// Writes the slots of a device table in block `block`, and says that there are so many.
+    pub(crate) fn put_devices(&mut self, block: u32, slots: &[DeviceSlot]) -> &mut Self {
+        let start = usize::try_from(block).unwrap() * self.block_size;
+        let count = u16::try_from(slots.len()).unwrap();
+        self.enable(1 << 3)
+            .put(field::EXTRA_DEVICES, &count.to_le_bytes())
+            .put(
+                field::DEVICE_TABLE,
+                &u16::try_from(start / 128).unwrap().to_le_bytes(),
+            );
+        for (index, slot) in slots.iter().enumerate() {
+            let (blocks, uniaddr) = (slot.blocks.to_le_bytes(), slot.uniaddr.to_le_bytes());
+            let range = [&blocks[..4], &uniaddr[..4], &blocks[4..6], &uniaddr[4..6]].concat();
+            self.put(start + 128 * index + 64, &range);
+        }
+        self
+    }
+
+    /// Makes inode `nid`, which is in the image, its metabox.
+    pub(crate) fn set_metabox(&mut self, nid: u64) -> &mut Self {
+        self.enable(1 << 8)
+            .put(field::EXTENSION_SLOTS, &[1])
+            .put(field::METABOX_NID, &nid.to_le_bytes())
+    }
+
     pub(crate) fn image(&self) -> &[u8] {
         &self.bytes
     }
@@ -68,6 +111,13 @@ impl TestImage {
     pub(crate) fn superblock(&self) -> SuperBlock {
         SuperBlock::read(self.image()).unwrap()
     }
+}
+
+const FEATURE_INCOMPAT: u64 = 1104;
+
+/// The nid of the inode at byte `offset` of the metabox.
+pub(crate) fn metabox_nid(offset: u64) -> u64 {
+    (offset / 32) | (1 << 63)
 }
 
 /// The fields of an inode that tests set.
@@ -93,6 +143,7 @@ pub(crate) struct TestInode {
 
 pub(crate) const PLAIN: u16 = 0;
 pub(crate) const INLINE: u16 = 2;
+pub(crate) const CHUNKED: u16 = 4;
 
 impl TestInode {
     pub(crate) fn new(mode: u16, layout: u16, size: u64, u: u32) -> Self {
@@ -128,7 +179,7 @@ impl TestInode {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let format = self.format | (self.layout << 1) | u16::from(self.extended);
         let mut bytes = Vec::new();
         for half in [format, self.xattr_count, self.mode, self.nb] {
@@ -152,6 +203,26 @@ impl TestInode {
             bytes.resize(32, 0);
         }
         bytes
+    }
+}
+
+/// An image and further devices.
+pub(crate) struct TestVolume<'a> {
+    pub(crate) primary: &'a [u8],
+    pub(crate) extra: Vec<(DeviceSlot, Vec<u8>)>,
+}
+
+impl Volume for TestVolume<'_> {
+    type Device = [u8];
+
+    fn primary(&self) -> &[u8] {
+        self.primary
+    }
+
+    fn extra(&self, id: u16) -> Option<(&[u8], DeviceSlot)> {
+        let index = usize::from(id).checked_sub(1)?;
+        let (slot, bytes) = self.extra.get(index)?;
+        Some((bytes, *slot))
     }
 }
 

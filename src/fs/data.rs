@@ -2,20 +2,27 @@
 
 //! The bytes of regular files: reading, mapping, and filling the page cache.
 
-use super::{
-    inode::{Direct, Inode},
-    Erofs,
-};
+use super::{inode::Inode, Erofs};
 use crate::{
-    dax::{zero_iter, Run},
-    vfs::{self, position_of, Fault, Outcome},
+    dax::{zero_iter, Run, View},
+    vfs::{self, position_of, Fault, Outcome, Place},
 };
-use erodax_format::{flat::Extent, Error as FormatError};
+use erodax_format::{flat::Extent, inode::Layout, Error as FormatError};
 use kernel::{
     iov::IovIterDest,
-    page::{Page, PAGE_SIZE},
+    page::{BorrowedPage, Page, PAGE_SIZE},
     prelude::*,
 };
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// What lies behind a page of a file that is mapped directly.
+enum Backing<'a> {
+    /// A run of a device that the page is in, though perhaps not with all of its bytes.
+    Run(&'a View, Run),
+    /// Nothing: it reads as zeros.
+    Hole,
+}
 
 impl Erofs {
     /// Copies bytes from `position` on straight from the image; returns how many.
@@ -30,11 +37,16 @@ impl Erofs {
         let mut done = 0;
         while done < wanted {
             let asked = (wanted - done) as u64;
-            let extent = inode.disk.extent_at(&self.sb, position + done as u64);
-            let (len, copied) = match extent.map_err(|error| self.report(inode.disk.nid, error))? {
-                Extent::Data { offset, len } => {
+            let extent = self.extent(inode, position + done as u64, asked)?;
+            let (len, copied) = match extent {
+                Extent::Data {
+                    device,
+                    offset,
+                    len,
+                } => {
                     let len = len.min(asked);
-                    let Some(part) = self.view.part(offset, len) else {
+                    let part = self.devices.view(device).and_then(|v| v.part(offset, len));
+                    let Some(part) = part else {
                         return Err(self.report(inode.disk.nid, FormatError::OutOfBounds));
                     };
                     (len, part.copy_to_iter(out))
@@ -60,10 +72,48 @@ impl Erofs {
     pub(super) fn fill_data(&self, inode: &Inode, position: u64, out: &mut [u8]) -> Result {
         let read = inode
             .disk
-            .read_data(&*self.view, &self.sb, position, out)
+            .read_data(&self.devices, &self.sb, position, out)
             .map_err(|error| self.report(inode.disk.nid, error))?;
         out.iter_mut().skip(read).for_each(|byte| *byte = 0);
         Ok(())
+    }
+
+    fn extent(&self, inode: &Inode, position: u64, wanted: u64) -> Result<Extent> {
+        inode
+            .disk
+            .extent_for(&self.devices, &self.sb, position, wanted)
+            .map_err(|error| self.report(inode.disk.nid, error))
+    }
+
+    /// Where the bytes from `position` on lie in their device.
+    pub(super) fn place_at(&self, inode: &Inode, position: u64) -> Result<vfs::Extent> {
+        Ok(match self.extent(inode, position, u64::MAX)? {
+            Extent::Hole { len } => vfs::Extent {
+                len,
+                place: Place::Hole,
+            },
+            Extent::Data {
+                device,
+                offset,
+                len,
+            } => {
+                let before = match device {
+                    0 => self.options.offset,
+                    _ => 0,
+                };
+                let tail = inode
+                    .disk
+                    .inline_tail(&self.sb)
+                    .map_err(|error| self.report(inode.disk.nid, error))?;
+                vfs::Extent {
+                    len,
+                    place: Place::Data {
+                        address: offset.saturating_add(before),
+                        is_inline: tail.is_some_and(|tail| tail.pos <= position),
+                    },
+                }
+            }
+        })
     }
 
     /// Answers a page fault: with the image's own pages, or with a copy of the last page.
@@ -72,43 +122,90 @@ impl Erofs {
             Some(position) if position < inode.disk.size => position,
             _ => return Outcome::NOTHING_THERE,
         };
-        let run = match inode.direct {
-            Some(Direct { offset, len }) => Run {
-                position: 0,
-                offset,
-                len: self.mappable(inode, position, offset, len),
-            },
-            None => return Outcome::NOTHING_THERE,
+        let mapped = match self.backing(inode, position) {
+            Ok(Backing::Hole) => return fault.resolve(&self.zero_page),
+            Ok(Backing::Run(view, run)) => view.map(fault, run),
+            Err(error) => return error.into(),
         };
-        match self.view.map(fault, run) {
-            Some(outcome) => outcome,
-            None => match self.last_page(inode, position) {
-                Ok(Some(page)) => fault.resolve(page),
-                // Somebody else is just making it: the access is tried again.
-                Ok(None) => Outcome::MAPPED,
-                Err(error) => error.into(),
-            },
+        if let Some(outcome) = mapped {
+            return outcome;
+        }
+        match self.last_page(inode, position) {
+            Ok(Some(page)) => fault.resolve(page),
+            // Somebody else is just making it: the access is tried again.
+            Ok(None) => Outcome::MAPPED,
+            Err(error) => error.into(),
         }
     }
 
-    /// How many of the `len` bytes at `offset` can be mapped: up to the end of the last page
-    /// if that is what is wanted and nothing but zeros follow the file there.
-    fn mappable(&self, inode: &Inode, position: u64, offset: u64, len: u64) -> u64 {
-        let page_end = position.saturating_add(PAGE_SIZE as u64);
-        if len != inode.disk.size || page_end <= len {
-            return len;
+    /// Page `index` of a file that is mapped directly, if it lies in the image as a page.
+    pub(super) fn page_of(&self, inode: &Inode, index: u64) -> Option<BorrowedPage<'_>> {
+        let position = position_of(index).filter(|&position| position < inode.disk.size)?;
+        match self.backing(inode, position).ok()? {
+            // A reader is not shown more than the file, so nothing is looked at here that
+            // follows the file in its last page.
+            Backing::Run(view, run) => view.page(run, index),
+            Backing::Hole => None,
         }
-        let rest = self.view.part(offset.saturating_add(len), page_end - len);
+    }
+
+    /// What is behind the page at `position`, which is before the file's end.
+    fn backing(&self, inode: &Inode, position: u64) -> Result<Backing<'_>> {
+        // The blocks of a flat file are one run, so that also pages before this one can be
+        // mapped; of chunks only what follows is known.
+        let start = match inode.disk.layout {
+            Layout::FlatPlain => 0,
+            Layout::FlatInline if inode.blocks_len(&self.sb) > position => 0,
+            _ => position,
+        };
+        let (device, offset, len) = match self.extent(inode, start, position - start + PAGE)? {
+            Extent::Data {
+                device,
+                offset,
+                len,
+            } => (device, offset, len),
+            Extent::Hole { len } if is_page_of(position - start, len, inode, position) => {
+                return Ok(Backing::Hole)
+            }
+            // A hole ends inside the page: its bytes are put together as a last page's are.
+            Extent::Hole { .. } => (0, 0, 0),
+        };
+        let Some(view) = self.devices.view(device) else {
+            return Err(self.report(inode.disk.nid, FormatError::NoDevice));
+        };
+        let run = Run {
+            position: start,
+            offset,
+            len,
+        };
+        Ok(Backing::Run(
+            view,
+            self.with_zeros(view, inode, position, run),
+        ))
+    }
+
+    /// The run with the rest of the file's last page, if that is what is wanted and nothing but
+    /// zeros follow the file there.
+    fn with_zeros(&self, view: &View, inode: &Inode, position: u64, run: Run) -> Run {
+        let page_end = position.saturating_add(PAGE);
+        let run_end = run.position.saturating_add(run.len);
+        if run_end != inode.disk.size || page_end <= run_end {
+            return run;
+        }
+        let rest = view.part(run.offset.saturating_add(run.len), page_end - run_end);
         match rest {
-            Some(rest) if rest.is_zero() => page_end,
-            _ => len,
+            Some(rest) if rest.is_zero() => Run {
+                len: page_end - run.position,
+                ..run
+            },
+            _ => run,
         }
     }
 
     /// The inode's copy of the page at `position`, made if there is none yet; None if another
     /// thread is making it.
     fn last_page<'a>(&self, inode: &'a Inode, position: u64) -> Result<Option<&'a Page>> {
-        if position.saturating_add(PAGE_SIZE as u64) < inode.disk.size {
+        if position.saturating_add(PAGE) < inode.disk.size {
             // In the middle of the file: the image ends before it.
             return Err(self.report(inode.disk.nid, FormatError::OutOfBounds));
         }
@@ -118,4 +215,11 @@ impl Erofs {
         }
         Ok(inode.last_page.as_ref())
     }
+}
+
+/// Whether a hole of `len` bytes, of which `skipped` are before the page at `position`, has all
+/// of the page, or all of it up to the file's end.
+fn is_page_of(skipped: u64, len: u64, inode: &Inode, position: u64) -> bool {
+    let left = inode.disk.size - position;
+    len.saturating_sub(skipped) >= PAGE.min(left)
 }

@@ -13,7 +13,7 @@ use kernel::prelude::*;
 impl Erofs {
     /// The nid of a name in a directory.
     pub(super) fn look_up(&self, dir: &Inode, name: &[u8]) -> Result<Option<u64>> {
-        dir::lookup(&*self.view, &self.sb, &dir.disk, name)
+        dir::lookup(&self.devices, &self.sb, &dir.disk, name)
             .map(|found| found.map(|(nid, _)| nid))
             .map_err(|error| self.report(dir.disk.nid, error))
     }
@@ -27,14 +27,15 @@ impl Erofs {
         let mut name = [0; NAME_MAX];
         loop {
             let entry = cursor
-                .next(&*self.view, &self.sb, &dir.disk, &mut name)
+                .next(&self.devices, &self.sb, &dir.disk, &mut name)
                 .map_err(|error| self.report(dir.disk.nid, error))?;
             let Some(entry) = entry else {
                 out.set_position(out.position().max(dir.disk.size));
                 return Ok(());
             };
             out.set_position(entry.pos);
-            if !out.emit(entry.name, entry.nid, d_type(entry.file_type)) {
+            let number = self.sb.inode_number(entry.nid);
+            if !out.emit(entry.name, number, d_type(entry.file_type)) {
                 return Ok(());
             }
             out.set_position(entry.next);

@@ -14,6 +14,7 @@ pub(super) fn errno(error: FormatError) -> Error {
         FormatError::Unsupported(_) => EOPNOTSUPP,
         FormatError::Invalid(_) => EINVAL,
         FormatError::Checksum => EBADMSG,
+        FormatError::NoDevice => ENODEV,
     }
 }
 

@@ -6,7 +6,8 @@ use super::Erofs;
 use crate::vfs::NewInode;
 use erodax_format::{
     flat::Extent,
-    inode::{FileType, Inode as FormatInode},
+    inode::{FileType, Inode as FormatInode, Layout},
+    superblock::SuperBlock,
     Error as FormatError,
 };
 use kernel::{
@@ -19,26 +20,27 @@ use kernel::{
 pub(crate) struct Inode {
     /// As it was on disk.
     pub(super) disk: FormatInode,
-    /// Where the file's blocks begin in the image, if mappings are made of them directly.
-    pub(super) direct: Option<Direct>,
+    /// Whether mappings are made of the image's own pages.
+    pub(super) is_direct: bool,
     /// A copy of the last page, if a mapping needed it: its bytes after the end of the file
     /// are zero, which the image's own need not be.
     pub(super) last_page: SetOnce<Page>,
 }
 
-/// A file whose pages are mapped from the image.
-#[derive(Clone, Copy)]
-pub(super) struct Direct {
-    /// Bytes from the image's start to the file's first block.
-    pub(super) offset: u64,
-    /// Bytes of the file that are there, in one piece; the rest is an inline tail.
-    pub(super) len: u64,
+impl Inode {
+    /// Bytes of a flat file that are in its blocks; the rest is an inline tail.
+    pub(super) fn blocks_len(&self, sb: &SuperBlock) -> u64 {
+        match self.disk.inline_tail(sb) {
+            Ok(Some(tail)) => tail.pos,
+            _ => self.disk.size,
+        }
+    }
 }
 
 impl Erofs {
     /// Reads an inode, and says in the log what is wrong with it if it cannot be used.
     pub(super) fn read_inode(&self, nid: u64) -> Result<FormatInode> {
-        FormatInode::read(&*self.view, &self.sb, nid).map_err(|error| self.report(nid, error))
+        FormatInode::read(&self.devices, &self.sb, nid).map_err(|error| self.report(nid, error))
     }
 
     /// An inode for the VFS.
@@ -48,8 +50,8 @@ impl Erofs {
             FileType::Symlink => Some(self.read_target(&disk)?),
             _ => None,
         };
-        let direct = self
-            .direct(&disk)
+        let is_direct = self
+            .is_direct(&disk)
             .map_err(|error| self.report(nid, error))?;
         Ok(NewInode {
             mode: disk.mode,
@@ -61,40 +63,37 @@ impl Erofs {
             time: (disk.mtime, disk.mtime_nsec),
             rdev: disk.rdev(),
             target,
-            is_cached: direct.is_none(),
+            is_cached: !is_direct,
+            may_have_acl: self.may_have_acl(&disk),
             data: Inode {
                 disk,
-                direct,
+                is_direct,
                 last_page: SetOnce::new(),
             },
         })
     }
 
-    /// Where the pages of a file can be mapped from, if they can.
+    /// Whether the pages of a file can be mapped from where they lie.
     ///
     /// Fails for a file or directory whose layout is not supported.
-    fn direct(&self, disk: &FormatInode) -> Result<Option<Direct>, FormatError> {
+    fn is_direct(&self, disk: &FormatInode) -> Result<bool, FormatError> {
         let has_data = matches!(disk.file_type(), FileType::Regular | FileType::Directory);
-        if !has_data {
-            return Ok(None);
+        if !has_data || disk.size == 0 {
+            return Ok(false);
         }
-        let (offset, len) = match disk.size {
-            0 => (0, 0),
-            _ => match disk.extent_at(&self.sb, 0)? {
-                Extent::Hole { .. } => return Ok(None),
-                Extent::Data { offset, len } => (offset, len),
-            },
+        if disk.layout == Layout::ChunkBased {
+            // Chunks are made of blocks, so these must be pages.
+            return Ok(self.maps_directly() && self.sb.block_size() as usize == PAGE_SIZE);
+        }
+        let is_at_page = match disk.extent_for(&self.devices, &self.sb, 0, 1)? {
+            Extent::Hole { .. } => true,
+            Extent::Data { offset, .. } => offset % PAGE_SIZE as u64 == 0,
         };
-        if !self.maps_directly() {
-            return Ok(None);
-        }
-        let is_tail = disk
-            .inline_tail(&self.sb)?
-            .is_some_and(|tail| tail.pos == 0);
-        if is_tail {
-            return Ok(Some(Direct { offset: 0, len: 0 }));
-        }
-        Ok((offset % PAGE_SIZE as u64 == 0).then_some(Direct { offset, len }))
+        let is_tail = || {
+            let tail = disk.inline_tail(&self.sb)?;
+            Ok(tail.is_some_and(|tail| tail.pos == 0))
+        };
+        Ok(self.maps_directly() && (is_at_page || is_tail()?))
     }
 
     /// Reads a symbolic link's target, with a NUL behind it.
@@ -105,7 +104,7 @@ impl Erofs {
             .min(PAGE_SIZE - 1);
         let mut target = KVec::from_elem(0, size + 1, GFP_KERNEL)?;
         let bytes = target.get_mut(..size).ok_or(EINVAL)?;
-        disk.read_link(&*self.view, &self.sb, bytes)
+        disk.read_link(&self.devices, &self.sb, bytes)
             .map_err(|error| self.report(disk.nid, error))?;
         Ok(target)
     }

@@ -7,20 +7,28 @@ mod dir;
 mod error;
 mod inode;
 mod options;
+mod volume;
+mod xattr;
 
-use crate::{
-    dax::View,
-    vfs::{self, Context, Emitter, Fault, FileSystem, NewInode, Outcome},
+use crate::vfs::{
+    self, Attributes, Context, Emitter, Extent, Fault, FileSystem, NameList, Namespace, NewInode,
+    Outcome,
 };
-use erodax_format::{dir::NAME_MAX, inode::FileType, superblock::SuperBlock};
+use erodax_format::{
+    dir::NAME_MAX,
+    inode::FileType,
+    superblock::SuperBlock,
+    xattr::{Prefix, Prefixes},
+};
 use kernel::{
     iov::IovIterDest,
-    page::PAGE_SIZE,
+    page::{BorrowedPage, Page},
     prelude::*,
-    seq_file::{seq_print, SeqFile},
-    str::{BStr, CString},
+    seq_file::SeqFile,
+    str::{BStr, CStrExt, CString},
 };
 use options::{Dax, Options};
+use volume::Devices;
 
 /// `EROFS_SUPER_MAGIC_V1`, which statfs(2) shows.
 const MAGIC: u32 = 0xe0f5_e1e2;
@@ -51,53 +59,21 @@ pub(crate) fn register(name: &'static CStr) -> Result<vfs::Registration<Erofs>> 
 
 /// One mounted image.
 pub(crate) struct Erofs {
-    view: View,
+    devices: Devices,
     sb: SuperBlock,
+    /// Long prefixes of xattr names.
+    prefixes: KVec<Prefix>,
     options: Options,
+    /// What mappings of holes show: a page of zeros.
+    zero_page: Page,
     /// The mount's source, for messages.
     source: CString,
 }
 
 impl Erofs {
-    /// The source's view, if the options allow to mount what lies there.
-    fn open(context: &Context<'_>, source: &CStr, options: &Options) -> Result<(View, SuperBlock)> {
-        let shown = BStr::from_bytes(source.to_bytes());
-        let view = View::open(source, context.credentials()).map_err(|error| {
-            context.error(fmt!("{}: {}", shown, error));
-            error.errno()
-        })?;
-        let sb = SuperBlock::read(&*view).map_err(|error| {
-            context.error(fmt!("{}: {}", shown, format_args!("{error}")));
-            error::errno(error)
-        })?;
-        if options.dax == Dax::Always {
-            if !view.is_aligned() {
-                context.error(fmt!(
-                    "{}: the image begins {} bytes into a page, so -o dax cannot map it: put \
-                     it at a multiple of {} (`erodax pack` does), or mount without dax",
-                    shown,
-                    view.offset_in_page(),
-                    PAGE_SIZE
-                ));
-                return Err(EINVAL);
-            }
-            if sb.block_size() as usize != PAGE_SIZE {
-                context.error(fmt!(
-                    "{}: blocks of {} bytes, so -o dax cannot map them: make the image with \
-                     -b{}, or mount without dax",
-                    shown,
-                    sb.block_size(),
-                    PAGE_SIZE
-                ));
-                return Err(EINVAL);
-            }
-        }
-        Ok((view, sb))
-    }
-
     /// Whether files are mapped from memory where they lie at pages.
     fn maps_directly(&self) -> bool {
-        self.options.dax != Dax::Never && self.view.is_aligned()
+        self.options.dax != Dax::Never && self.devices.are_aligned()
     }
 }
 
@@ -114,16 +90,27 @@ impl FileSystem for Erofs {
         options.set(context, key, value)
     }
 
-    fn mount(context: &Context<'_>, options: &Options) -> Result<Self> {
+    fn mount(context: &Context<'_>, options: Options) -> Result<Self> {
         let Some(source) = context.source() else {
             context.error(fmt!("no source given: mount one of /dev/erodaxN"));
             return Err(EINVAL);
         };
-        let (view, sb) = Self::open(context, source, options)?;
+        let (devices, sb) = Devices::open(context, source, &options)?;
+        let mut prefixes = KVec::new();
+        for prefix in Prefixes::new(&devices, &sb) {
+            let prefix = prefix.map_err(|error| {
+                let shown = BStr::from_bytes(source.to_bytes());
+                context.error(fmt!("{}: {}", shown, format_args!("{error}")));
+                error::errno(error)
+            })?;
+            prefixes.push(prefix, GFP_KERNEL)?;
+        }
         let fs = Self {
-            view,
+            devices,
             sb,
-            options: *options,
+            prefixes,
+            options,
+            zero_page: vfs::new_page(|_| Ok(()))?,
             source: source.to_cstring()?,
         };
         let root = fs.read_inode(fs.sb.root_nid())?;
@@ -135,14 +122,15 @@ impl FileSystem for Erofs {
     }
 
     fn reconfigure(&self, context: &Context<'_>, options: &Options) -> Result {
-        if options.dax != Dax::default() && options.dax != self.options.dax {
-            context.error(fmt!(
-                "{}: dax cannot be changed while mounted: unmount first",
-                self.source_name()
-            ));
-            return Err(EINVAL);
-        }
-        Ok(())
+        let Some(changed) = options.change_of(&self.options) else {
+            return Ok(());
+        };
+        context.error(fmt!(
+            "{}: {} cannot be changed while mounted: unmount first",
+            self.source_name(),
+            changed
+        ));
+        Err(EINVAL)
     }
 
     fn parameters(&self) -> vfs::SuperParameters {
@@ -150,28 +138,29 @@ impl FileSystem for Erofs {
             magic: MAGIC,
             block_bits: self.sb.block_bits(),
             uuid: *self.sb.uuid(),
+            has_acls: self.options.has_acls(),
             root: self.sb.root_nid(),
         }
     }
 
     fn statistics(&self) -> vfs::Statistics {
         vfs::Statistics {
-            blocks: self.sb.blocks(),
+            blocks: self.sb.total_blocks(),
             inodes: self.sb.inodes(),
             name_len: NAME_MAX as u32,
         }
     }
 
     fn show_options(&self, out: &SeqFile) {
-        match self.options.dax {
-            Dax::Auto => {}
-            Dax::Always => seq_print!(out, ",dax=always"),
-            Dax::Never => seq_print!(out, ",dax=never"),
-        }
+        self.options.show(out);
     }
 
-    fn inode(&self, number: u64) -> Result<NewInode<inode::Inode>> {
-        self.new_inode(number)
+    fn inode(&self, key: u64) -> Result<NewInode<inode::Inode>> {
+        self.new_inode(key)
+    }
+
+    fn inode_number(&self, key: u64) -> u64 {
+        self.sb.inode_number(key)
     }
 
     fn lookup(&self, dir: &inode::Inode, name: &[u8]) -> Result<Option<u64>> {
@@ -191,8 +180,41 @@ impl FileSystem for Erofs {
         self.read_data(inode, position, out)
     }
 
+    fn extent(&self, inode: &inode::Inode, position: u64) -> Result<Extent> {
+        self.place_at(inode, position)
+    }
+
+    fn xattr(
+        &self,
+        inode: &inode::Inode,
+        namespace: Namespace,
+        name: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize> {
+        self.get_xattr(inode, namespace, name, out)
+    }
+
+    fn list_xattrs(&self, inode: &inode::Inode, out: &mut NameList<'_>) -> Result {
+        self.list_names(inode, out)
+    }
+
+    fn attributes(&self, inode: &inode::Inode) -> Attributes {
+        Attributes {
+            is_compressed: inode.disk.layout.is_compressed(),
+            is_direct: inode.is_direct,
+        }
+    }
+
+    fn label(&self) -> &[u8] {
+        self.sb.volume_name()
+    }
+
     fn fault(&self, inode: &inode::Inode, fault: &mut Fault<'_>) -> Outcome {
         self.map_data(inode, fault)
+    }
+
+    fn page<'a>(&'a self, inode: &'a inode::Inode, index: u64) -> Option<BorrowedPage<'a>> {
+        self.page_of(inode, index)
     }
 
     fn fill(&self, inode: &inode::Inode, position: u64, out: &mut [u8]) -> Result {

@@ -2,7 +2,7 @@
 
 //! Directories: lookup and readdir.
 
-use super::{inode, inode::InodeCell, super_block, FileSystem};
+use super::{extent, file, inode, inode::InodeCell, stat, super_block, xattr, FileSystem};
 use crate::bindings;
 use core::{ffi::c_int, marker::PhantomData, ptr, slice};
 use kernel::{error::from_result, prelude::*};
@@ -52,6 +52,10 @@ pub(super) struct Operations<T>(PhantomData<T>);
 impl<T: FileSystem> Operations<T> {
     pub(super) const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
         lookup: Some(Self::lookup),
+        getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
+        fiemap: Some(extent::fiemap::<T>),
         ..pin_init::zeroed()
     };
 
@@ -59,6 +63,9 @@ impl<T: FileSystem> Operations<T> {
         llseek: Some(bindings::generic_file_llseek),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate),
+        unlocked_ioctl: Some(file::ioctl::<T>),
+        compat_ioctl: Some(file::ioctl::<T>),
+        setlease: Some(bindings::generic_setlease),
         ..pin_init::zeroed()
     };
 

@@ -3,41 +3,149 @@
 //! Regular files: reading and mapping.
 
 use super::{
+    extent,
     fault::{map_readonly, Fault, FaultHandler, Outcome, VmOperations},
     inode::InodeCell,
-    super_block, FileSystem,
+    splice, stat, super_block, xattr, FileSystem,
 };
 use crate::bindings;
 use core::marker::PhantomData;
-use kernel::{error::from_result, ffi::c_int, iov::IovIterDest};
+use kernel::{
+    error::from_result,
+    ffi::{c_int, c_long, c_uint, c_ulong},
+    iov::IovIterDest,
+    prelude::*,
+    uaccess::{UserPtr, UserSlice},
+};
 
-/// Inodes of regular files need no operations of their own.
-pub(super) const INODE_OPERATIONS: &bindings::inode_operations = &pin_init::zeroed();
+/// `ioctl` of regular files and directories.
+///
+/// # Safety
+///
+/// Called by the VFS with an open file of `T`.
+pub(super) unsafe extern "C" fn ioctl<T: FileSystem>(
+    file: *mut bindings::file,
+    command: c_uint,
+    argument: c_ulong,
+) -> c_long {
+    if command != bindings::FS_IOC_GETFSLABEL_COMMAND {
+        return ENOTTY.to_errno() as c_long;
+    }
+    // SAFETY: By this function's own requirements.
+    let label = unsafe { super_block::instance::<T>((*(*file).f_inode).i_sb) }.label();
+    let mut text = [0; bindings::FSLABEL_MAX as usize];
+    text.iter_mut()
+        .zip(label)
+        .for_each(|(to, from)| *to = *from);
+    // As much as there is of it, and a NUL: no more of the caller's buffer is its business.
+    let len = (label.len() + 1).min(text.len());
+    let mut out = UserSlice::new(UserPtr::from_addr(argument), len).writer();
+    match text.get(..len).map(|text| out.write_slice(text)) {
+        Some(Ok(())) => 0,
+        _ => EFAULT.to_errno() as c_long,
+    }
+}
 
 /// The operations of regular files of `T`.
 pub(super) struct Operations<T>(PhantomData<T>);
 
 impl<T: FileSystem> Operations<T> {
+    pub(super) const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
+        getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
+        fiemap: Some(extent::fiemap::<T>),
+        ..pin_init::zeroed()
+    };
+
     /// Mappings are answered by [`FileSystem::fault`].
     pub(super) const DIRECT: &'static bindings::file_operations = &bindings::file_operations {
         mmap_prepare: Some(Self::mmap_prepare),
+        fadvise: Some(Self::fadvise),
+        splice_read: Some(splice::read::<T>),
         ..Self::common()
     };
 
     /// Mappings go through the page cache, which [`FileSystem::fill`] fills.
     pub(super) const CACHED: &'static bindings::file_operations = &bindings::file_operations {
         mmap_prepare: Some(bindings::generic_file_readonly_mmap_prepare),
+        splice_read: Some(bindings::filemap_splice_read),
         ..Self::common()
     };
 
     /// Reads never go through the page cache: there is nothing that it would save.
     const fn common() -> bindings::file_operations {
         bindings::file_operations {
-            llseek: Some(bindings::generic_file_llseek),
+            open: Some(Self::open),
+            llseek: Some(Self::llseek),
+            unlocked_ioctl: Some(ioctl::<T>),
+            compat_ioctl: Some(ioctl::<T>),
+            setlease: Some(bindings::generic_setlease),
             read_iter: Some(Self::read_iter),
-            splice_read: Some(bindings::copy_splice_read),
             ..pin_init::zeroed()
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a file of `T` that is being opened.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // A direct read (O_DIRECT) is like any other here.
+        // SAFETY: By this function's own requirements.
+        unsafe {
+            (*file).f_mode |= bindings::FMODE_CAN_ODIRECT;
+            bindings::generic_file_open(inode, file)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an open file of `T`.
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        let wants_data = match whence as u32 {
+            bindings::SEEK_DATA => true,
+            bindings::SEEK_HOLE => false,
+            // SAFETY: By this function's own requirements.
+            _ => return unsafe { bindings::generic_file_llseek(file, offset, whence) },
+        };
+        from_result(|| {
+            // SAFETY: By this function's own requirements.
+            let (fs, data, size, max) = unsafe {
+                let inode = (*file).f_inode;
+                (
+                    super_block::instance::<T>((*inode).i_sb),
+                    InodeCell::<T>::data(inode),
+                    (*inode).i_size as u64,
+                    (*(*inode).i_sb).s_maxbytes,
+                )
+            };
+            let offset = u64::try_from(offset).map_err(|_| ENXIO)?;
+            let position = extent::seek(fs, data, size, offset, wants_data)?;
+            // SAFETY: As above.
+            Ok(unsafe { bindings::vfs_setpos(file, position as bindings::loff_t, max) })
+        })
+    }
+
+    /// Reading ahead would fill a page cache that nobody reads from.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS with an open file of `T`.
+    unsafe extern "C" fn fadvise(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+        advice: c_int,
+    ) -> c_int {
+        if advice as u32 == bindings::POSIX_FADV_WILLNEED && len >= 0 {
+            return 0;
+        }
+        // SAFETY: By this function's own requirements.
+        unsafe { bindings::generic_fadvise(file, offset, len, advice) }
     }
 
     /// # Safety

@@ -5,7 +5,7 @@
 use super::{inode::InodeCell, super_block, FileSystem};
 use crate::bindings;
 use core::{marker::PhantomData, slice};
-use kernel::{error::from_result, ffi::c_int};
+use kernel::{error::from_result, ffi::c_int, prelude::*};
 
 /// The address-space operations of regular files of `T`.
 ///
@@ -16,6 +16,7 @@ impl<T: FileSystem> Operations<T> {
     pub(super) const TABLE: &'static bindings::address_space_operations =
         &bindings::address_space_operations {
             read_folio: Some(Self::read_folio),
+            readahead: Some(Self::readahead),
             ..pin_init::zeroed()
         };
 
@@ -26,8 +27,33 @@ impl<T: FileSystem> Operations<T> {
         _file: *mut bindings::file,
         folio: *mut bindings::folio,
     ) -> c_int {
-        // SAFETY: By this function's own requirements. The folio is in lowmem, and while it is
-        // locked and not up to date nobody else looks at its bytes.
+        // SAFETY: By this function's own requirements.
+        from_result(|| unsafe { Self::fill(folio) }.map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the page cache with locked folios, not up to date, of a file of `T`.
+    unsafe extern "C" fn readahead(request: *mut bindings::readahead_control) {
+        loop {
+            // SAFETY: The request is valid; this takes its next folio.
+            let folio = unsafe { bindings::erodax_readahead_folio(request) };
+            // SAFETY: By this function's own requirements.
+            if folio.is_null() || unsafe { Self::fill(folio) }.is_err() {
+                // The rest is unlocked by the caller. Who needs these bytes meets the error.
+                return;
+            }
+        }
+    }
+
+    /// Fills a folio and unlocks it.
+    ///
+    /// # Safety
+    ///
+    /// `folio` must be locked, not up to date, and of a file of `T`.
+    unsafe fn fill(folio: *mut bindings::folio) -> Result {
+        // SAFETY: By the caller's promise. The folio is in lowmem, and while it is locked and
+        // not up to date nobody else looks at its bytes.
         let (fs, data, position, bytes) = unsafe {
             let inode = bindings::erodax_folio_inode(folio);
             let address = bindings::erodax_folio_address(folio).cast::<u8>();
@@ -41,6 +67,6 @@ impl<T: FileSystem> Operations<T> {
         let filled = fs.fill(data, position, bytes);
         // SAFETY: The folio is locked; this unlocks it.
         unsafe { bindings::erodax_folio_end_read(folio, filled.is_ok()) };
-        from_result(|| filled.map(|()| 0))
+        filled
     }
 }

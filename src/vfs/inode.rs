@@ -2,10 +2,10 @@
 
 //! `struct inode` with a filesystem's own data behind it.
 
-use super::{dir, file, folio, registration::FileSystemType, super_block, FileSystem};
+use super::{dir, file, folio, registration::FileSystemType, stat, super_block, xattr, FileSystem};
 use crate::bindings;
-use core::{ffi::c_void, mem::MaybeUninit, ptr};
-use kernel::{error::from_err_ptr, prelude::*, types::Opaque};
+use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit, ptr};
+use kernel::{ffi::c_int, prelude::*, types::Opaque};
 
 /// What [`FileSystem::inode`] tells of an inode.
 pub(crate) struct NewInode<D> {
@@ -29,6 +29,8 @@ pub(crate) struct NewInode<D> {
     pub(crate) target: Option<KVec<u8>>,
     /// Whether mappings go through the page cache, not through [`FileSystem::fault`].
     pub(crate) is_cached: bool,
+    /// Whether there can be a POSIX ACL.
+    pub(crate) may_have_acl: bool,
     /// The filesystem's own data.
     pub(crate) data: D,
 }
@@ -45,6 +47,8 @@ pub(super) struct InodeCell<T: FileSystem> {
     data: MaybeUninit<T::Inode>,
     target: Option<KVec<u8>>,
     is_ready: bool,
+    /// What the filesystem finds the inode by.
+    key: u64,
 }
 
 impl<T: FileSystem> InodeCell<T> {
@@ -62,6 +66,41 @@ impl<T: FileSystem> InodeCell<T> {
     pub(super) unsafe fn data<'a>(inode: *mut bindings::inode) -> &'a T::Inode {
         // SAFETY: `get` returns inodes that are ready.
         unsafe { (*Self::of(inode)).data.assume_init_ref() }
+    }
+
+    /// The key of an inode.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `T` that [`get`] has returned.
+    pub(super) unsafe fn key(inode: *mut bindings::inode) -> u64 {
+        // SAFETY: Set before the inode was hashed, and never changed.
+        unsafe { (*Self::of(inode)).key }
+    }
+
+    /// Whether a hashed inode is the one with the key that `key` points to.
+    ///
+    /// # Safety
+    ///
+    /// Called by `iget5_locked` with an inode of `T` and what [`get`] passed.
+    unsafe extern "C" fn has_key(inode: *mut bindings::inode, key: *mut c_void) -> c_int {
+        // SAFETY: By this function's own requirements.
+        unsafe { c_int::from(Self::key(inode) == *key.cast::<u64>()) }
+    }
+
+    /// Gives a new inode its key and number, before it is hashed.
+    ///
+    /// # Safety
+    ///
+    /// Called by `iget5_locked` with a new inode of `T` and what [`get`] passed.
+    unsafe extern "C" fn set_key(inode: *mut bindings::inode, key: *mut c_void) -> c_int {
+        // SAFETY: By this function's own requirements.
+        unsafe {
+            let key = *key.cast::<u64>();
+            (*Self::of(inode)).key = key;
+            (*inode).i_ino = super_block::instance::<T>((*inode).i_sb).inode_number(key);
+        }
+        0
     }
 
     /// # Safety
@@ -105,6 +144,26 @@ impl<T: FileSystem> InodeCell<T> {
     }
 }
 
+/// The operations of inodes that are neither files nor directories.
+struct Others<T>(PhantomData<T>);
+
+impl<T: FileSystem> Others<T> {
+    const SPECIAL: &'static bindings::inode_operations = &bindings::inode_operations {
+        getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
+        ..pin_init::zeroed()
+    };
+
+    const SYMLINK: &'static bindings::inode_operations = &bindings::inode_operations {
+        get_link: Some(bindings::simple_get_link),
+        getattr: Some(stat::getattr::<T>),
+        listxattr: Some(xattr::list::<T>),
+        get_inode_acl: Some(xattr::Handlers::<T>::acl),
+        ..pin_init::zeroed()
+    };
+}
+
 /// Makes the cache that inodes of `T` are allocated from.
 pub(super) fn create_cache<T: FileSystem>() -> Result<*mut bindings::kmem_cache> {
     /// # Safety
@@ -134,17 +193,25 @@ pub(super) fn create_cache<T: FileSystem>() -> Result<*mut bindings::kmem_cache>
     Ok(cache)
 }
 
-/// The inode of a number, read if it is not in memory; with a reference for the caller.
+/// The inode with a key, read if it is not in memory; with a reference for the caller.
 ///
 /// # Safety
 ///
 /// `sb` must be a superblock of `T` that was filled.
 pub(super) unsafe fn get<T: FileSystem>(
     sb: *mut bindings::super_block,
-    number: u64,
+    mut key: u64,
 ) -> Result<*mut bindings::inode> {
-    // SAFETY: A valid superblock.
-    let inode = from_err_ptr(unsafe { bindings::iget_locked(sb, number) })?;
+    // SAFETY: A valid superblock; the functions take a pointer to a key.
+    let inode = unsafe {
+        bindings::iget5_locked(
+            sb,
+            key,
+            Some(InodeCell::<T>::has_key),
+            Some(InodeCell::<T>::set_key),
+            (&raw mut key).cast(),
+        )
+    };
     if inode.is_null() {
         return Err(ENOMEM);
     }
@@ -153,7 +220,7 @@ pub(super) unsafe fn get<T: FileSystem>(
         return Ok(inode);
     }
     // SAFETY: By the caller's promise.
-    match unsafe { super_block::instance::<T>(sb) }.inode(number) {
+    match unsafe { super_block::instance::<T>(sb) }.inode(key) {
         Ok(new) => {
             // SAFETY: A new inode is locked, so that it is ours to be filled in.
             unsafe {
@@ -178,6 +245,11 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
     // SAFETY: By the caller's promise nobody else uses the inode.
     let fields = unsafe { &mut *inode };
     fields.i_mode = new.mode;
+    if !new.may_have_acl {
+        // As `cache_no_acl`: nobody need look.
+        fields.i_acl = ptr::null_mut();
+        fields.i_default_acl = ptr::null_mut();
+    }
     fields.i_size = new.size as bindings::loff_t;
     fields.i_blocks = new.blocks;
     let (seconds, nanoseconds) = new.time;
@@ -191,7 +263,7 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
     }
     match u32::from(new.mode) & bindings::S_IFMT {
         bindings::S_IFREG => {
-            fields.i_op = file::INODE_OPERATIONS;
+            fields.i_op = file::Operations::<T>::INODE;
             // SAFETY: `i_data` is the inode's own mapping.
             unsafe { (*fields.i_mapping).a_ops = folio::Operations::<T>::TABLE };
             fields.__bindgen_anon_3.i_fop = if new.is_cached {
@@ -211,12 +283,13 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
             fields.__bindgen_anon_3.i_fop = dir::Operations::<T>::FILE;
         }
         bindings::S_IFLNK => {
-            fields.i_op = &raw const bindings::simple_symlink_inode_operations;
+            fields.i_op = Others::<T>::SYMLINK;
             if let Some(target) = &new.target {
                 fields.__bindgen_anon_5.i_link = target.as_ptr().cast_mut().cast();
             }
         }
         _ => {
+            fields.i_op = Others::<T>::SPECIAL;
             let (major, minor) = new.rdev;
             // As MKDEV of linux/kdev_t.h.
             let number = major << 20 | minor & 0xf_ffff;

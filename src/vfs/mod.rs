@@ -11,6 +11,8 @@
 
 mod context;
 mod dir;
+mod export;
+mod extent;
 mod fault;
 mod file;
 mod folio;
@@ -18,18 +20,24 @@ mod inode;
 mod log;
 mod page;
 mod registration;
+mod splice;
+mod stat;
 mod super_block;
+mod xattr;
 
 pub(crate) use context::Context;
 pub(crate) use dir::Emitter;
+pub(crate) use extent::{Extent, Place};
 pub(crate) use fault::{map_readonly, position_of, Fault, FaultHandler, Outcome, VmOperations};
 pub(crate) use inode::NewInode;
 pub(crate) use log::may_log;
 pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
+pub(crate) use stat::Attributes;
 pub(crate) use super_block::{Statistics, SuperParameters};
+pub(crate) use xattr::{NameList, Namespace};
 
-use kernel::{iov::IovIterDest, prelude::*, seq_file::SeqFile};
+use kernel::{iov::IovIterDest, page::BorrowedPage, prelude::*, seq_file::SeqFile};
 
 /// A read-only filesystem; the value is one mounted instance.
 pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
@@ -47,7 +55,7 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     ) -> Result;
 
     /// Opens the context's source.
-    fn mount(context: &Context<'_>, options: &Self::Options) -> Result<Self>;
+    fn mount(context: &Context<'_>, options: Self::Options) -> Result<Self>;
 
     /// Whether a mounted instance can go on with other options.
     fn reconfigure(&self, context: &Context<'_>, options: &Self::Options) -> Result;
@@ -61,10 +69,13 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Writes `,option=value` for each option in force.
     fn show_options(&self, out: &SeqFile);
 
-    /// Reads an inode.
-    fn inode(&self, number: u64) -> Result<NewInode<Self::Inode>>;
+    /// Reads the inode with a key: whatever the filesystem finds it by.
+    fn inode(&self, key: u64) -> Result<NewInode<Self::Inode>>;
 
-    /// Number of the inode that a name in a directory stands for, if there is one.
+    /// The number that user space sees for a key.
+    fn inode_number(&self, key: u64) -> u64;
+
+    /// Key of the inode that a name in a directory stands for, if there is one.
     fn lookup(&self, dir: &Self::Inode, name: &[u8]) -> Result<Option<u64>>;
 
     /// Emits entries from the emitter's position on, until it is full or there are no more.
@@ -73,8 +84,34 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Copies a file's bytes from `position` on; returns how many, 0 at its end.
     fn read(&self, inode: &Self::Inode, position: u64, out: &mut IovIterDest<'_>) -> Result<usize>;
 
+    /// Where a regular file's or directory's bytes from `position` on lie; `position` is before
+    /// its end.
+    fn extent(&self, inode: &Self::Inode, position: u64) -> Result<Extent>;
+
+    /// What statx(2) says of an inode.
+    fn attributes(&self, inode: &Self::Inode) -> Attributes;
+
+    /// Copies the value of an extended attribute; returns its length. `ENODATA` if there is no
+    /// such attribute, `ERANGE` if `out` is too short for it, unless it is empty.
+    fn xattr(
+        &self,
+        inode: &Self::Inode,
+        namespace: Namespace,
+        name: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize>;
+
+    /// Lists the extended attributes.
+    fn list_xattrs(&self, inode: &Self::Inode, out: &mut NameList<'_>) -> Result;
+
+    /// The volume's label; empty if there is none.
+    fn label(&self) -> &[u8];
+
     /// Answers a page fault in a mapping of a file that is mapped from memory.
     fn fault(&self, inode: &Self::Inode, fault: &mut Fault<'_>) -> Outcome;
+
+    /// Page `index` of a file if it is a page of memory as it lies.
+    fn page<'a>(&'a self, inode: &'a Self::Inode, index: u64) -> Option<BorrowedPage<'a>>;
 
     /// Fills page-cache memory with a file's bytes from `position` on, zeros after its end.
     fn fill(&self, inode: &Self::Inode, position: u64, out: &mut [u8]) -> Result;

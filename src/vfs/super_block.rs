@@ -4,11 +4,12 @@
 
 use super::{
     context::Context,
+    export,
     inode::{self, InodeCell},
-    FileSystem,
+    xattr, FileSystem,
 };
 use crate::bindings;
-use core::{ffi::c_int, marker::PhantomData};
+use core::{ffi::c_int, marker::PhantomData, ptr};
 use kernel::{error::from_result, prelude::*, seq_file::SeqFile};
 
 /// What a superblock says of its filesystem.
@@ -19,7 +20,9 @@ pub(crate) struct SuperParameters {
     pub(crate) block_bits: u32,
     /// UUID; all zero if there is none.
     pub(crate) uuid: [u8; 16],
-    /// Inode number of the root directory.
+    /// Whether access is decided by POSIX ACLs as well.
+    pub(crate) has_acls: bool,
+    /// Key of the root directory.
     pub(crate) root: u64,
 }
 
@@ -56,7 +59,7 @@ pub(super) unsafe extern "C" fn fill<T: FileSystem>(
         // SAFETY: The context is one of `T`'s, and valid during this call.
         let fs = unsafe {
             let context = Context::from_raw(context);
-            T::mount(&context, &*context.options::<T>())?
+            T::mount(&context, core::mem::take(&mut *context.options::<T>()))?
         };
         let parameters = fs.parameters();
         let fs = KBox::new(fs, GFP_KERNEL)?;
@@ -72,7 +75,12 @@ pub(super) unsafe extern "C" fn fill<T: FileSystem>(
             (*sb).s_time_gran = 1;
             (*sb).s_uuid.b = parameters.uuid;
             (*sb).s_uuid_len = parameters.uuid.len() as u8;
+            (*sb).s_xattr = xattr::Handlers::<T>::TABLE.as_ptr();
+            if parameters.has_acls {
+                (*sb).s_flags |= bindings::SB_POSIXACL;
+            }
             (*sb).s_op = Operations::<T>::TABLE;
+            (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
         }
         // SAFETY: The superblock is filled in.
         let root = unsafe { inode::get::<T>(sb, parameters.root)? };

@@ -29,6 +29,8 @@ pub struct Entry {
     pub mtime: i64,
     /// Its nanoseconds.
     pub mtime_nsec: u32,
+    /// Extended attributes: full names and values, in no order.
+    pub xattrs: Vec<(String, Vec<u8>)>,
     /// A symbolic link's target.
     pub target: Option<Vec<u8>>,
     /// SHA-256 of a regular file's content, in hexadecimal.

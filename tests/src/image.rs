@@ -31,6 +31,9 @@ pub enum Content {
         /// allows: nobody must get to see it. Only without inline tails.
         garbage: bool,
     },
+    /// The generated tree, with the files' data on a device of its own, in chunks. The bytes of
+    /// that device follow those of the image.
+    Devices,
     /// The Debian tree of the payload. Its manifest lies at [`PAYLOAD_MANIFEST`].
     Payload,
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::*;
-use crate::testing::{Minimal, TestImage, TestInode, INLINE, PLAIN};
+use crate::testing::{field, Minimal, TestImage, TestInode, TestVolume, INLINE, PLAIN};
+use crate::volume::DeviceSlot;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -279,14 +280,90 @@ fn outside_of_the_image() {
 
 #[test]
 fn other_layouts() {
-    for layout in [1, 3, 4] {
+    for layout in [1, 3] {
         let mut dir = one_block(&directory(&[b"."], 512));
+        dir.image.put(field::U1, &[1]);
+        dir.sb = dir.image.superblock();
         let nid = usize::try_from(dir.dir.nid).unwrap();
         dir.image.put_inode(nid, &TestInode::dir(layout, 100, 0));
         dir.dir = Inode::read(dir.image.image(), &dir.sb, dir.dir.nid).unwrap();
         assert!(matches!(dir.error(), Error::Unsupported(_)));
         assert!(matches!(dir.lookup(b"."), Err(Error::Unsupported(_))));
     }
+}
+
+#[test]
+fn omitted_dot() {
+    let bytes = directory(&[b"..", b"a"], 512);
+    for bytes in [&bytes[..], &[]] {
+        let mut dir = one_block(bytes);
+        let nid = usize::try_from(dir.dir.nid).unwrap();
+        let inode = TestInode {
+            format: 1 << 4,
+            ..TestInode::dir(PLAIN, dir.dir.size, FIRST)
+        };
+        dir.image.put_inode(nid, &inode);
+        dir.dir = Inode::read(dir.image.image(), &dir.sb, dir.dir.nid).unwrap();
+        let (image, size) = (dir.image.image(), dir.dir.size);
+        let list = |pos| {
+            let mut cursor = Cursor::new(pos);
+            let mut buf = [0; NAME_MAX];
+            let mut names = Vec::new();
+            while let Some(entry) = cursor.next(image, &dir.sb, &dir.dir, &mut buf).unwrap() {
+                names.push((entry.name.to_vec(), entry.nid, entry.pos, entry.next));
+            }
+            (names, cursor.pos())
+        };
+        let dot = (b".".to_vec(), dir.dir.nid, size, size + 1);
+        let (names, end) = list(0);
+        assert_eq!((names.last(), end), (Some(&dot), size + 1));
+        assert_eq!(names.len(), if size == 0 { 1 } else { 3 });
+        // Behind the last dirent, still in its block.
+        let (names, _) = list(size.saturating_sub(1));
+        assert_eq!(names, std::slice::from_ref(&dot));
+        assert_eq!(list(size), (vec![dot], size + 1));
+        assert_eq!(list(size + 1), (Vec::new(), size + 1));
+        assert_eq!(list(u64::MAX), (Vec::new(), u64::MAX));
+    }
+    let with_dot = one_block(&directory(&[b".", b".."], 512));
+    assert_eq!(with_dot.list(with_dot.dir.size), Ok(Vec::new()));
+}
+
+/// A directory whose second block is on another device.
+#[test]
+fn on_two_devices() {
+    let names: Vec<String> = (0..50).map(|i| format!("name{i:03}")).collect();
+    let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    let bytes = directory(&names, 512);
+    let mut dir = fixture(9, PLAIN, &bytes[..512]);
+    let slot = DeviceSlot {
+        blocks: 4,
+        uniaddr: u64::from(FIRST) + 1,
+    };
+    dir.image.put_devices(2, &[slot]);
+    let nid = usize::try_from(dir.dir.nid).unwrap();
+    let size = u64::try_from(bytes.len()).unwrap();
+    dir.image
+        .put_inode(nid, &TestInode::dir(PLAIN, size, FIRST));
+    let mut second = bytes[512..].to_vec();
+    second.resize(4 * 512, 0);
+    let volume = TestVolume {
+        primary: dir.image.image(),
+        extra: vec![(slot, second)],
+    };
+    let sb = dir.image.superblock();
+    let inode = Inode::read(&volume, &sb, dir.dir.nid).unwrap();
+    let mut cursor = Cursor::new(0);
+    let mut buf = [0; NAME_MAX];
+    for name in &names {
+        let entry = cursor.next(&volume, &sb, &inode, &mut buf);
+        let entry = entry.unwrap().unwrap();
+        assert_eq!(entry.name, *name);
+        let found = lookup(&volume, &sb, &inode, name);
+        assert_eq!(found, Ok(Some((entry.nid, entry.file_type))));
+    }
+    assert_eq!(cursor.next(&volume, &sb, &inode, &mut buf), Ok(None));
+    assert_eq!(lookup(&volume, &sb, &inode, b"name"), Ok(None));
 }
 
 /// Names with long common starts, and all others.

@@ -10,6 +10,7 @@ fn read(inode: TestInode) -> Result<Inode> {
     image
         .put(field::EPOCH, &1000_i64.to_le_bytes())
         .put(field::FIXED_NSEC, &77_u32.to_le_bytes())
+        .put(field::U1, &[1])
         .put_inode(40, &inode);
     Inode::read(image.image(), &image.superblock(), NID)
 }
@@ -30,7 +31,7 @@ fn compact() {
     assert_eq!(inode.mtime_nsec, 77);
     assert_eq!(inode.layout, Layout::FlatInline);
     assert_eq!(inode.file_type(), FileType::Regular);
-    assert_eq!(inode.inline_data(), Ok(40 * 32 + 32));
+    assert_eq!(inode.behind_xattrs(), Ok(40 * 32 + 32));
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn extended() {
     let inode = read(inode).unwrap();
     assert_eq!((inode.size, inode.nlink), (1 << 40, 100_000));
     assert_eq!((inode.mtime, inode.mtime_nsec), (9, 0));
-    assert_eq!(inode.inline_data(), Ok(40 * 32 + 64));
+    assert_eq!(inode.behind_xattrs(), Ok(40 * 32 + 64));
 }
 
 #[test]
@@ -211,7 +212,7 @@ fn xattr_sizes() {
         })
         .unwrap();
         assert_eq!(inode.xattr_size(), size);
-        assert_eq!(inode.inline_data(), Ok(41 * 32 + u64::from(size)));
+        assert_eq!(inode.behind_xattrs(), Ok(41 * 32 + u64::from(size)));
     }
 }
 

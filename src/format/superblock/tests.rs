@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::*;
-use crate::testing::{field, Minimal, TestImage};
+use crate::testing::{field, Minimal, TestImage, TestInode, PLAIN};
 
 fn read(image: &TestImage) -> Result<SuperBlock> {
     let read = SuperBlock::read(image.image());
@@ -156,18 +156,15 @@ fn features() {
         read(&image).map(|sb| sb.feature_incompat())
     };
     // Those that concern compressed, chunk-based and packed inodes, and xattrs.
-    for bit in [0, 1, 2, 4, 5, 6] {
+    for bit in [0, 1, 2, 4, 5, 6, 7] {
         assert_eq!(with(1 << bit, 0), Ok(1 << bit));
-    }
-    for bit in [7, 8] {
-        assert!(matches!(with(1 << bit, 0), Err(Error::Unsupported(_))));
     }
     for bit in 9..32 {
         assert!(matches!(with(1 << bit, 0), Err(Error::Invalid(_))));
     }
     // One bit, two meanings: a second algorithm, or more devices.
     assert_eq!(with(8, 0), Ok(8));
-    assert!(matches!(with(8, 1), Err(Error::Unsupported(_))));
+    assert_eq!(with(8, 1), Ok(8));
     assert_eq!(with(0, 1), Ok(0));
 }
 
@@ -204,7 +201,6 @@ fn size() {
 #[test]
 fn impossible_nids() {
     let sb = read(&TestImage::new(12, 1)).unwrap();
-    assert!(matches!(sb.inode_offset(1 << 63), Err(Error::Corrupt(_))));
     assert!(matches!(sb.inode_offset(1 << 59), Err(Error::Corrupt(_))));
     assert_eq!(sb.inode_offset((1 << 59) - 1), Ok(u64::MAX - 31));
     let mut image = TestImage::new(12, 1);
@@ -214,4 +210,135 @@ fn impossible_nids() {
         sb.inode_offset((1 << 59) - 1),
         Err(Error::Corrupt(_))
     ));
+}
+
+#[test]
+fn wide_root_and_blocks() {
+    let facts = |incompat: u32, wide: u64| {
+        let mut image = TestImage::new(12, 2);
+        image
+            .enable(incompat)
+            .put(field::ROOT_NID, &36_u16.to_le_bytes())
+            .put(field::WIDE_ROOT_NID, &wide.to_le_bytes());
+        SuperBlock::read(image.image()).map(|sb| (sb.root_nid(), sb.blocks()))
+    };
+    assert_eq!(facts(0, 0), Ok((36, 2)));
+    assert_eq!(facts(0, 1 << 40), Ok((36, 2)));
+    // mkfs.erofs leaves the short one in place where it can.
+    assert_eq!(facts(1 << 7, 0), Ok((36, 2)));
+    // Then the short one's place has bits of the number of blocks, which are not there.
+    assert_eq!(facts(1 << 7, 1 << 40), Err(TRUNCATED));
+    let mut image = TestImage::new(12, 2);
+    image
+        .enable(1 << 7)
+        .put(field::WIDE_ROOT_NID, &((1_u64 << 63) | 5).to_le_bytes());
+    assert_eq!(read(&image).unwrap().root_nid(), (1 << 63) | 5);
+}
+
+#[test]
+fn inode_numbers() {
+    let mut image = TestImage::new(12, 2);
+    let nids = [0, 5, (1 << 31) + 5, 1 << 62, (1 << 63) | 5];
+    let sb = read(&image).unwrap();
+    assert_eq!(nids.map(|nid| sb.inode_number(nid)), nids);
+    image
+        .put_inode(128, &TestInode::file(PLAIN, 0, 0))
+        .set_metabox(128);
+    let sb = read(&image).unwrap();
+    assert_eq!(
+        nids.map(|nid| sb.inode_number(nid)),
+        [0, 5, (1 << 32) + 5, 1 << 63, (1 << 31) + 5]
+    );
+}
+
+#[test]
+fn metabox() {
+    let with = |inode: TestInode, nid: u64| {
+        let mut image = TestImage::new(12, 2);
+        image
+            .put(field::U1, &[1])
+            .put_inode(128, &inode)
+            .set_metabox(nid);
+        SuperBlock::read(image.image()).map(|sb| sb.metabox().map(|inode| inode.nid))
+    };
+    let file = TestInode::file(PLAIN, 4096, 1);
+    assert_eq!(with(file, 128), Ok(Ok(128)));
+    assert_eq!(with(TestInode::dir(PLAIN, 0, 0), 128), Ok(Ok(128)));
+    for layout in [1, 3] {
+        let packed = with(TestInode { layout, ..file }, 128);
+        assert!(matches!(packed, Err(Error::Unsupported(_))));
+    }
+    let in_itself = with(file, 128 | (1 << 63));
+    assert!(matches!(in_itself, Err(Error::Corrupt(_))));
+    let fifo = with(TestInode::new(0o010_644, PLAIN, 0, 0), 128);
+    assert!(matches!(fifo, Err(Error::Corrupt(_))));
+    let nothing = with(TestInode { mode: 0, ..file }, 128);
+    assert!(matches!(nothing, Err(Error::Corrupt(_))));
+    assert_eq!(with(file, 1 << 30), Err(Error::OutOfBounds));
+
+    let mut image = TestImage::new(12, 2);
+    image.put_inode(128, &file).set_metabox(128);
+    image.put(field::EXTENSION_SLOTS, &[0]);
+    assert_eq!(error(&image), Error::Corrupt("metabox without a nid"));
+    // The nid without the feature is nothing.
+    let mut image = TestImage::new(12, 2);
+    image.put(field::METABOX_NID, &[0xFF; 8]);
+    assert!(matches!(
+        read(&image).unwrap().metabox(),
+        Err(Error::Corrupt(_))
+    ));
+}
+
+#[test]
+fn packed_inode() {
+    let with = |features: u32, nid: u64| {
+        let mut image = TestImage::new(12, 2);
+        image
+            .enable(features)
+            .put_inode(128, &TestInode::file(PLAIN, 4096, 1))
+            .put(field::PACKED_NID, &nid.to_le_bytes());
+        SuperBlock::read(image.image()).map(|sb| sb.packed().map(|inode| inode.nid))
+    };
+    const FRAGMENTS: u32 = 1 << 5;
+    assert_eq!(with(FRAGMENTS, 128), Ok(Some(128)));
+    assert_eq!(with(FRAGMENTS, 0), Ok(None));
+    assert_eq!(with(0, 128), Ok(None));
+    assert_eq!(with(FRAGMENTS, 1 << 30), Err(Error::OutOfBounds));
+    let no_inode = with(FRAGMENTS, 129);
+    assert!(matches!(no_inode, Err(Error::Corrupt(_))));
+    let in_metabox = with(FRAGMENTS, 128 | (1 << 63));
+    assert!(matches!(in_metabox, Err(Error::Corrupt(_))));
+}
+
+#[test]
+fn digest_prefix() {
+    let with = |compat: u32, id: u8, count: u8| {
+        let mut image = TestImage::new(12, 2);
+        image
+            .put(field::FEATURE_COMPAT, &compat.to_le_bytes())
+            .put(field::DIGEST_PREFIX, &[id])
+            .put(field::XATTR_PREFIX_COUNT, &[count]);
+        SuperBlock::read(image.image()).map(|sb| sb.xattr_prefix_count())
+    };
+    const DIGESTS: u32 = 1 << 5;
+    assert_eq!(with(DIGESTS, 1, 2), Ok(2));
+    for (id, count) in [(2, 2), (0, 0), (255, 255)] {
+        assert!(matches!(with(DIGESTS, id, count), Err(Error::Corrupt(_))));
+    }
+    assert_eq!(with(0, 2, 2), Ok(2));
+}
+
+#[test]
+fn ignored_fields() {
+    // Unknown compatible features, and fields of features that the image does not have.
+    let mut image = TestImage::new(12, 2);
+    image
+        .put(field::FEATURE_COMPAT, &0xFFFF_FFC0_u32.to_le_bytes())
+        .put(field::EXTRA_DEVICES, &[0xFF; 4])
+        .put(field::XATTR_BLOCK, &[0xFF; 4])
+        .put(field::XATTR_PREFIX_START, &[0xFF; 14])
+        .put(field::WIDE_ROOT_NID, &[0xFF; 24]);
+    let sb = read(&image).unwrap();
+    assert_eq!((sb.blocks(), sb.root_nid()), (2, 0));
+    assert_eq!((sb.extra_devices(), sb.total_blocks()), (0, 2));
 }

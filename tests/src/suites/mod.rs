@@ -10,10 +10,13 @@ mod freed;
 mod harness;
 mod mapping;
 mod mounts;
+mod options;
 mod payload;
+mod reading;
 mod regions;
 mod stock;
 mod unaligned;
+mod xattrs;
 mod zoo;
 
 use crate::{Machine, Suite};
@@ -24,10 +27,13 @@ pub const ALL: &[&Suite] = &[
     &files::SUITE,
     &stock::SUITE,
     &directories::SUITE,
+    &reading::SUITE,
     &mapping::SUITE,
     &harness::SUITE,
     &regions::SUITE,
     &damaged::SUITE,
+    &options::SUITE,
+    &xattrs::SUITE,
     &mounts::SUITE,
     &devices::SUITE,
     &unaligned::SUITE,

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File},
     io,
+    path::Path,
 };
 
 use anyhow::{ensure, Context, Result};
@@ -13,6 +14,7 @@ use erodax_agent::guest::{
     kmsg::KernelLog,
     module::{self, Module},
     mount::Mount,
+    TestFn,
 };
 use rustix::io::Errno;
 
@@ -21,7 +23,7 @@ use crate::{
     erodax::{check_usable, load, load_refused, serve_initrd, unload, Device, Footprint, GOOD},
     image::{Content, Image},
     suites::{zoo, BIGGER},
-    tests, Machine, Suite,
+    Machine, Suite, Test,
 };
 
 /// What the module registers itself as when `erofs` is taken.
@@ -40,16 +42,34 @@ pub(super) static SUITE: Suite = Suite {
             zoo::EXTENDED,
             zoo::COMPACT,
             zoo::SMALL_BLOCKS,
+            zoo::SHARED,
+            zoo::CHUNKED,
+            zoo::CHUNK_INDEXES,
+            zoo::SMALL_CHUNKS,
+            zoo::DEVICES,
         ],
         ..BIGGER
     },
-    tests: tests![
-        stock_is_first,
-        stock_is_second,
-        beside_each_other,
-        same_answers
+    tests: &[
+        Test::new("stock_is_first", stock_is_first),
+        Test::new("stock_is_second", stock_is_second),
+        Test::new("beside_each_other", beside_each_other),
+        long("same_answers", same_answers),
+        long("same_answers_with_features", same_answers_with_features),
+        long("same_answers_in_small_blocks", same_answers_in_small_blocks),
+        long("same_answers_without_xattrs", same_answers_without_xattrs),
+        long("same_answers_of_two_devices", same_answers_of_two_devices),
+        long("same_answers_of_two_in_one", same_answers_of_two_in_one),
     ],
 };
+
+/// Everything is asked twice, of every file.
+const fn long(name: &'static str, run: TestFn) -> Test {
+    Test {
+        limit: 300,
+        ..Test::new(name, run)
+    }
+}
 
 fn stock_is_first() -> Result<()> {
     let stock = module::load("erofs")?;
@@ -71,7 +91,7 @@ fn stock_is_second() -> Result<()> {
 fn beside_each_other() -> Result<()> {
     let _stock = module::load("erofs")?;
     let mut log = KernelLog::from_now()?;
-    let module = load(&format!("region=initrd fstype={OTHER_NAME}"))?;
+    let module = serve_initrd_as_other()?;
     let mount = Mount::new(OTHER_NAME, Device::of(GOOD)?.node, "dax", "/mnt/other")?;
     ensure!(mount.path().join("hello").exists());
     let mounts = fs::read_to_string("/proc/mounts")?;
@@ -86,16 +106,72 @@ fn beside_each_other() -> Result<()> {
     Ok(())
 }
 
-/// Every file of every image, through both drivers: stock has the image on a RAM disk.
+/// Every file of every image, through both drivers.
 fn same_answers() -> Result<()> {
+    compare_images(&zoo::ALL, "")
+}
+
+fn same_answers_with_features() -> Result<()> {
+    compare_images(&zoo::FEATURES, "")
+}
+
+fn same_answers_in_small_blocks() -> Result<()> {
+    compare_images(&[zoo::SMALL_BLOCKS, zoo::SMALL_CHUNKS], "")
+}
+
+/// With the options that hide some of the attributes.
+fn same_answers_without_xattrs() -> Result<()> {
+    compare_images(&[zoo::SHARED], "nouser_xattr,noacl")
+}
+
+/// Each driver has the image on one device, and the data on another.
+fn same_answers_of_two_devices() -> Result<()> {
+    const DATA_DISK: &str = "/dev/ram1";
     let stock = module::load("erofs")?;
     let brd = module::load("brd")?;
-    let module = load(&format!("region=initrd fstype={OTHER_NAME}"))?;
-    for image in zoo::ALL.iter().chain(&[zoo::SMALL_BLOCKS]) {
+    let module = serve_initrd_as_other()?;
+    let regions = zoo::regions_of_devices()?;
+    unload(module)?;
+    let module = load(&format!("region={regions} fstype={OTHER_NAME}"))?;
+    let [image, data] = ["/dev/erodax0", "/dev/erodax1"];
+    copy(Path::new(image), DISK)?;
+    copy(Path::new(data), DATA_DISK)?;
+    let theirs = format!("device={DATA_DISK}");
+    let theirs = Mount::new("erofs", DISK, &theirs, "/mnt/theirs").context("stock")?;
+    let ours = format!("device={data}");
+    let ours = Mount::new(OTHER_NAME, image, &ours, "/mnt/ours")?;
+    compare::trees(ours.path(), theirs.path())?;
+    ours.unmount()?;
+    theirs.unmount()?;
+    unload(module)?;
+    drop((brd, stock));
+    Ok(())
+}
+
+/// Both find the data behind the image.
+fn same_answers_of_two_in_one() -> Result<()> {
+    compare_images(&[zoo::DEVICES], "")
+}
+
+fn serve_initrd_as_other() -> Result<Module> {
+    load(&format!("region=initrd fstype={OTHER_NAME}")).context("insmod")
+}
+
+fn copy(from: &Path, to: &str) -> Result<()> {
+    io::copy(&mut File::open(from)?, &mut File::create(to)?)?;
+    Ok(())
+}
+
+/// Stock has each image on a RAM disk.
+fn compare_images<'a>(images: impl IntoIterator<Item = &'a Image>, options: &str) -> Result<()> {
+    let stock = module::load("erofs")?;
+    let brd = module::load("brd")?;
+    let module = serve_initrd_as_other()?;
+    for image in images {
         let device = Device::of(image.name)?;
-        io::copy(&mut File::open(&device.node)?, &mut File::create(DISK)?)?;
-        let theirs = Mount::new("erofs", DISK, "", "/mnt/theirs").context("stock")?;
-        let ours = Mount::new(OTHER_NAME, &device.node, "", "/mnt/ours")?;
+        copy(&device.node, DISK)?;
+        let theirs = Mount::new("erofs", DISK, options, "/mnt/theirs").context("stock")?;
+        let ours = Mount::new(OTHER_NAME, &device.node, options, "/mnt/ours")?;
         compare::trees(ours.path(), theirs.path()).with_context(|| image.name)?;
         ours.unmount()?;
         theirs.unmount()?;

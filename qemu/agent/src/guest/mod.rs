@@ -5,6 +5,7 @@
 //! PID 1 runs every test in a process of its own, a new instance of its own binary, so that a
 //! panic, a fatal signal or a hang ends one test and not the VM.
 
+pub mod calls;
 mod child;
 pub mod iomem;
 pub mod kmsg;

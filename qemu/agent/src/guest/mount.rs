@@ -16,8 +16,9 @@ use rustix::{
     fs::CWD,
     io::Errno,
     mount::{
-        fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
-        unmount, FsMountFlags, FsOpenFlags, MoveMountFlags, UnmountFlags,
+        fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount,
+        fsopen, fspick, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags,
+        MoveMountFlags, UnmountFlags,
     },
 };
 
@@ -132,6 +133,21 @@ impl Mount {
         line.get(3).map(|options| (*options).to_owned())
     }
 
+    /// Changes options, as `mount -o remount` does.
+    ///
+    /// # Errors
+    /// As [`Mount::new`].
+    pub fn reconfigure(&self, options: &str) -> Result<(), MountError> {
+        let failed = |step, errno, log| MountError { step, errno, log };
+        let context = fspick(CWD, &self.target, FsPickFlags::FSPICK_CLOEXEC)
+            .map_err(|errno| failed("fspick", errno, Vec::new()))?;
+        set_options(&context, options)
+            .and_then(|()| {
+                fsconfig_reconfigure(&context).map_err(|errno| ("fsconfig reconfigure", errno))
+            })
+            .map_err(|(step, errno)| failed(step, errno, read_log(context)))
+    }
+
     /// Unmounts it.
     ///
     /// # Errors
@@ -152,6 +168,11 @@ impl Drop for Mount {
 
 fn configure(context: &OwnedFd, source: &Path, options: &str) -> Result<(), (&'static str, Errno)> {
     fsconfig_set_string(context, "source", source).map_err(|errno| ("fsconfig source", errno))?;
+    set_options(context, options)?;
+    fsconfig_create(context).map_err(|errno| ("fsconfig create", errno))
+}
+
+fn set_options(context: &OwnedFd, options: &str) -> Result<(), (&'static str, Errno)> {
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some((key, value)) => fsconfig_set_string(context, key, value),
@@ -159,7 +180,7 @@ fn configure(context: &OwnedFd, source: &Path, options: &str) -> Result<(), (&'s
         }
         .map_err(|errno| ("fsconfig option", errno))?;
     }
-    fsconfig_create(context).map_err(|errno| ("fsconfig create", errno))
+    Ok(())
 }
 
 /// Each read hands out one message, until `ENODATA`.

@@ -14,6 +14,8 @@ pub(crate) struct Node {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: u32,
+    /// Names with the part before the first dot, and values.
+    pub(crate) xattrs: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,7 +38,13 @@ impl Node {
             uid: 0,
             gid: 0,
             mtime: 1_600_000_000,
+            xattrs: Vec::new(),
         }
+    }
+
+    pub(crate) fn xattr(mut self, name: &str, value: &[u8]) -> Self {
+        self.xattrs.push((name.to_owned(), value.to_vec()));
+        self
     }
 
     pub(crate) fn file(len: usize) -> Self {
@@ -90,7 +98,22 @@ pub(crate) fn example(large_ids: bool) -> Tree {
     tree
 }
 
-/// The tree as a tar archive in GNU's format.
+/// Records of a POSIX extended header: their length, which counts itself, a name and a value.
+fn pax_records(node: &Node) -> Vec<u8> {
+    let mut records = Vec::new();
+    for (name, value) in &node.xattrs {
+        let rest = [format!(" SCHILY.xattr.{name}=").as_bytes(), value, b"\n"].concat();
+        let mut len = rest.len();
+        while len != rest.len() + len.to_string().len() {
+            len = rest.len() + len.to_string().len();
+        }
+        records.extend(len.to_string().into_bytes());
+        records.extend(rest);
+    }
+    records
+}
+
+/// The tree as a tar archive in GNU's format, with POSIX headers for xattrs.
 pub(crate) fn tar(tree: &Tree) -> Vec<u8> {
     let mut archive = Vec::new();
     for (path, node) in tree {
@@ -103,6 +126,19 @@ pub(crate) fn tar(tree: &Tree) -> Vec<u8> {
             Kind::Directory => (b'5', "", (0, 0), &[]),
             Kind::Fifo => (b'6', "", (0, 0), &[]),
         };
+        let records = pax_records(node);
+        if !records.is_empty() {
+            let header = Node::new(Kind::Fifo);
+            tar_member(
+                &mut archive,
+                "./PaxHeaders/x",
+                &header,
+                b'x',
+                "",
+                (0, 0),
+                &records,
+            );
+        }
         for (long_kind, text) in [(b'L', path.as_str()), (b'K', target)] {
             if text.len() > 100 {
                 let text = format!("{text}\0");

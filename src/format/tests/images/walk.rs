@@ -5,8 +5,9 @@
 use erodax_format::dir::{self, Cursor, NAME_MAX};
 use erodax_format::inode::{FileType, Inode};
 use erodax_format::superblock::SuperBlock;
-use erodax_format::{Image, Result};
-use std::collections::BTreeMap;
+use erodax_format::xattr::{self, Prefix, Prefixes, Xattrs};
+use erodax_format::{Image, Result, Volume};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All of a good image: paths without a leading slash, the root as "".
 pub(crate) struct Walked {
@@ -15,8 +16,8 @@ pub(crate) struct Walked {
 }
 
 /// Walks a good image, and checks that lookup and listing of each directory agree.
-pub(crate) fn walk(image: &[u8]) -> Walked {
-    let sb = SuperBlock::read(image).unwrap();
+pub(crate) fn walk<V: Volume + ?Sized>(image: &V) -> Walked {
+    let sb = SuperBlock::read(image.primary()).unwrap();
     let root = Inode::read(image, &sb, sb.root_nid()).unwrap();
     assert_eq!(root.file_type(), FileType::Directory);
     let mut inodes = BTreeMap::from([(String::new(), root)]);
@@ -34,16 +35,18 @@ pub(crate) fn walk(image: &[u8]) -> Walked {
     Walked { sb, inodes }
 }
 
-fn read_dir(image: &[u8], sb: &SuperBlock, dir: &Inode) -> Vec<(String, Inode)> {
+fn read_dir<V: Volume + ?Sized>(image: &V, sb: &SuperBlock, dir: &Inode) -> Vec<(String, Inode)> {
     let mut children = Vec::new();
     let mut last_name = Vec::new();
     let mut cursor = Cursor::new(0);
     let mut buf = [0; NAME_MAX];
     while let Some(entry) = cursor.next(image, sb, dir, &mut buf).unwrap() {
-        assert!(*entry.name > last_name[..], "names are sorted");
-        last_name = entry.name.to_vec();
-        let found = dir::lookup(image, sb, dir, entry.name).unwrap();
-        assert_eq!(found, Some((entry.nid, entry.file_type)));
+        if entry.pos < dir.size {
+            assert!(*entry.name > last_name[..], "names are sorted");
+            last_name = entry.name.to_vec();
+            let found = dir::lookup(image, sb, dir, entry.name).unwrap();
+            assert_eq!(found, Some((entry.nid, entry.file_type)));
+        }
         // Neighbours of the name that are not there.
         let longer = [entry.name, b"\x01"].concat();
         assert_eq!(dir::lookup(image, sb, dir, &longer), Ok(None));
@@ -56,18 +59,66 @@ fn read_dir(image: &[u8], sb: &SuperBlock, dir: &Inode) -> Vec<(String, Inode)> 
             name => children.push((String::from_utf8(name.to_vec()).unwrap(), inode)),
         }
     }
-    assert_eq!(cursor.pos(), dir.size);
+    assert_eq!(cursor.pos(), dir.size + u64::from(dir.dot_omitted()));
     children
 }
 
 impl Walked {
     /// All bytes of a file.
-    pub(crate) fn data(&self, image: &[u8], path: &str) -> Result<Vec<u8>> {
+    pub(crate) fn data<V: Volume + ?Sized>(&self, image: &V, path: &str) -> Result<Vec<u8>> {
         let inode = &self.inodes[path];
         let mut data = vec![0; usize::try_from(inode.size).unwrap()];
         let len = inode.read_data(image, &self.sb, 0, &mut data)?;
         assert_eq!(len, data.len());
         Ok(data)
+    }
+
+    /// All xattrs of a file by their whole names, after checking that lookup and listing agree.
+    pub(crate) fn xattrs<V: Volume + ?Sized>(
+        &self,
+        image: &V,
+        path: &str,
+    ) -> BTreeSet<(String, Vec<u8>)> {
+        let inode = &self.inodes[path];
+        let prefixes: Vec<Prefix> = Prefixes::new(image, &self.sb)
+            .collect::<Result<_>>()
+            .unwrap();
+        assert_eq!(prefixes.len(), usize::from(self.sb.xattr_prefix_count()));
+        let xattrs = Xattrs::new(image, &self.sb, &prefixes);
+        let mut found = BTreeSet::new();
+        let mut list = xattrs.list(inode).unwrap();
+        while let Some(entry) = list.next(&xattrs).unwrap() {
+            let mut name = [0; xattr::NAME_MAX];
+            let name = xattrs.copy_name(&entry, &mut name).unwrap();
+            let mut value = vec![0; entry.value_len];
+            let len = xattrs.get(inode, entry.index, name, &mut value);
+            assert_eq!(len, Ok(Some(value.len())));
+            let absent = [name, b"!"].concat();
+            let got = xattrs.get(inode, entry.index, &absent, &mut []);
+            assert_eq!(got, Ok(None));
+            let beginning = beginning(entry.index);
+            let name = format!("{beginning}{}", String::from_utf8_lossy(name));
+            assert!(found.insert((name, value)));
+        }
+        let has_acl = |name: &str| {
+            let name = format!("system.posix_acl_{name}");
+            found.iter().any(|(found, _)| *found == name)
+        };
+        if has_acl("access") || has_acl("default") {
+            assert_eq!(xattrs.may_have_acl(inode), Ok(true));
+        }
+        found
+    }
+}
+
+fn beginning(index: u8) -> &'static str {
+    match index {
+        xattr::INDEX_USER => "user.",
+        xattr::INDEX_POSIX_ACL_ACCESS => "system.posix_acl_access",
+        xattr::INDEX_POSIX_ACL_DEFAULT => "system.posix_acl_default",
+        xattr::INDEX_TRUSTED => "trusted.",
+        xattr::INDEX_SECURITY => "security.",
+        _ => panic!("an unexpected index: {index}"),
     }
 }
 
@@ -95,9 +146,29 @@ pub(crate) fn survive<I: Image + ?Sized>(image: &I) -> usize {
             let _ = inode.read_data(image, &sb, pos, &mut buf);
         }
         let _ = inode.read_link(image, &sb, &mut buf);
+        survive_xattrs(image, &sb, &inode);
         nids.extend(survive_dir(image, &sb, &inode));
     }
     nids.len() - 1
+}
+
+fn survive_xattrs<I: Image + ?Sized>(image: &I, sb: &SuperBlock, inode: &Inode) {
+    let prefixes: Vec<_> = Prefixes::new(image, sb).map_while(Result::ok).collect();
+    let xattrs = Xattrs::new(image, sb, &prefixes);
+    let Ok(mut list) = xattrs.list(inode) else {
+        return;
+    };
+    let mut name = [0; xattr::NAME_MAX];
+    let mut value = vec![0; 1 << 16];
+    let mut left = u32::from(u16::MAX) + 255;
+    while let Ok(Some(entry)) = list.next(&xattrs) {
+        left -= 1;
+        let name = xattrs.copy_name(&entry, &mut name).unwrap_or(b"short");
+        let _ = xattrs.get(inode, entry.index, name, &mut value);
+    }
+    let _ = xattrs.get(inode, 1, b"none", &mut value);
+    let _ = xattrs.may_have_acl(inode);
+    assert!(left > 0);
 }
 
 fn survive_dir<I: Image + ?Sized>(image: &I, sb: &SuperBlock, dir: &Inode) -> Vec<u64> {
@@ -106,7 +177,7 @@ fn survive_dir<I: Image + ?Sized>(image: &I, sb: &SuperBlock, dir: &Inode) -> Ve
     let mut buf = [0; NAME_MAX];
     while let Ok(Some(entry)) = cursor.next(image, sb, dir, &mut buf) {
         assert!((1..=NAME_MAX).contains(&entry.name.len()));
-        assert!(entry.pos < entry.next && entry.next <= dir.size);
+        assert!(entry.pos < entry.next && entry.next <= dir.size + 1);
         // The blocks of a directory don't overlap, so the image's size is a limit.
         assert!(u64::try_from(nids.len()).unwrap() <= image.len() / 12);
         if nids.len() < 10 {

@@ -85,16 +85,30 @@ fn add<'a>(
         } => {
             let nodes = zoo::nodes(one_time);
             let file = zoo_image(environment, image.name, &nodes, mkfs, garbage)?;
-            let digest = sha256(&fs::read(&file)?);
-            builder
-                .bytes(
-                    &expectation_path(image.name),
-                    serde_json::to_vec(&zoo::expectation(&nodes))?,
-                )
-                .bytes(&digest_path(image.name), digest.into_bytes())
-                .image(image.name, &file)
+            add_zoo(builder, image.name, &nodes, &file)
+        }
+        Content::Devices => {
+            let nodes = zoo::nodes(false);
+            let file = devices_image(environment, image.name, &nodes)?;
+            add_zoo(builder, image.name, &nodes, &file)
         }
     }
+}
+
+fn add_zoo<'a>(
+    builder: InitrdBuilder<'a>,
+    name: &str,
+    nodes: &[zoo::Node],
+    file: &Path,
+) -> Result<InitrdBuilder<'a>> {
+    let digest = sha256(&fs::read(file)?);
+    builder
+        .bytes(
+            &expectation_path(name),
+            serde_json::to_vec(&zoo::expectation(nodes))?,
+        )
+        .bytes(&digest_path(name), digest.into_bytes())
+        .image(name, file)
 }
 
 /// An image of a generated tree, made from a tar archive: so ownership, times and device nodes
@@ -115,23 +129,50 @@ fn zoo_image(
         &format!("{name}.erofs"),
         &key,
         |image| {
-            let mut file = tempfile::NamedTempFile::new_in(environment.cache())?;
-            file.write_all(&tar)?;
-            let output = Command::new("mkfs.erofs")
-                .args(["--quiet", "-U", UUID, "--tar=f", "--mkfs-time"])
-                .arg(format!("-T{BUILD_TIME}"))
-                .args(mkfs)
-                .args([image, file.path()])
-                .output()
-                .context("cannot run mkfs.erofs (package erofs-utils)")?;
-            let complaints = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "mkfs.erofs {mkfs:?}: {complaints}");
+            make(environment, image, &tar, mkfs)?;
             if garbage {
                 garbage::put_after_files(image, zoo::contents(nodes))?;
             }
             Ok(())
         },
     )
+}
+
+/// An image whose files' data is on a further device, and that device's bytes behind it.
+fn devices_image(environment: &Environment, name: &str, nodes: &[zoo::Node]) -> Result<PathBuf> {
+    let tar = zoo::archive(nodes)?;
+    let key = Key::of_program("devices")?.text(&sha256(&tar));
+    let file_name = format!("{name}.erofs");
+    cached(&environment.cache(), &file_name, &key, |image| {
+        let data = tempfile::NamedTempFile::new_in(environment.cache())?;
+        let path = data.path().to_str().context("the cache's name")?;
+        let blobdev = format!("--blobdev={path}");
+        make(environment, image, &tar, &["--chunksize=4096", &blobdev])?;
+        let length = fs::metadata(image)?.len();
+        ensure!(length % 4096 == 0, "an image of {length} bytes");
+        let mut output = File::options().append(true).open(image)?;
+        io::copy(&mut File::open(data.path())?, &mut output)?;
+        Ok(())
+    })
+}
+
+/// Runs mkfs.erofs on an archive.
+fn make(environment: &Environment, image: &Path, tar: &[u8], options: &[&str]) -> Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(environment.cache())?;
+    file.write_all(tar)?;
+    let output = Command::new("mkfs.erofs")
+        .args(["--quiet", "-U", UUID, "--tar=f", "--mkfs-time"])
+        .arg(format!("-T{BUILD_TIME}"))
+        .args(options)
+        .args([image, file.path()])
+        .output()
+        .context("cannot run mkfs.erofs (package erofs-utils)")?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "mkfs.erofs {options:?}: {complaints}"
+    );
+    Ok(())
 }
 
 /// Puts a small archive in front, as `cat microcode.cpio initrd` does: it ends at a multiple of

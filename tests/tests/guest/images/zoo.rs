@@ -3,6 +3,8 @@
 //! The generated tree: files of every type, and of every size, name, owner, mode and time at
 //! which something could go wrong.
 
+mod xattrs;
+
 use std::{collections::HashMap, io::Cursor};
 
 use anyhow::Result;
@@ -21,6 +23,8 @@ pub(super) struct Node {
     owner: (u32, u32),
     /// Seconds and nanoseconds.
     time: (i64, u32),
+    /// Extended attributes: full names and values.
+    xattrs: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +51,7 @@ pub(super) fn nodes(one_time: bool) -> Vec<Node> {
     tree.links();
     tree.special();
     tree.attributes();
+    xattrs::add_to(&mut tree);
     let mut nodes = tree.nodes;
     if one_time {
         nodes
@@ -83,6 +88,7 @@ impl Tree {
             permissions,
             owner: (0, 0),
             time: (BUILD_TIME + i64::from(serial), serial * 1000),
+            xattrs: Vec::new(),
         });
         self.nodes.last_mut().expect("just pushed")
     }
@@ -116,6 +122,11 @@ impl Tree {
         self.add(
             "zeros/between",
             Kind::File([noise(4096), vec![0; 64 << 10], noise(100)].concat()),
+        );
+        let stripes = (0..20).flat_map(|_| [noise(4096), vec![0; 12 << 10]]);
+        self.add(
+            "zeros/striped",
+            Kind::File(stripes.flatten().chain(noise(77)).collect()),
         );
     }
 
@@ -302,6 +313,16 @@ pub(super) fn archive(nodes: &[Node]) -> Result<Vec<u8>> {
             ("gid", group.to_string().into_bytes()),
             ("path", path),
         ];
+        let xattrs: Vec<_> = node
+            .xattrs
+            .iter()
+            .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value))
+            .collect();
+        extended.extend(
+            xattrs
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.to_vec())),
+        );
         let mut content: &[u8] = &[];
         match &node.kind {
             Kind::Directory => header.set_entry_type(EntryType::Directory),
@@ -374,6 +395,7 @@ fn entry(node: &Node, first: &Node, nlink: u64) -> Entry {
         size: Some(0),
         mtime: first.time.0,
         mtime_nsec: first.time.1,
+        xattrs: first.xattrs.clone(),
         target: None,
         sha256: None,
         same_as: None,

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Questions about files for which there is no safe function: file handles, FIEMAP, the
+//! filesystem's label and leases.
+#![expect(
+    unsafe_code,
+    reason = "name_to_handle_at, open_by_handle_at, leases and these ioctls have no safe form"
+)]
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+/// `MAX_HANDLE_SZ`
+const MAX_HANDLE: usize = 128;
+
+/// `struct file_handle` with room for the longest one.
+#[repr(C)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileHandle {
+    /// Bytes of `handle` in use.
+    pub bytes: u32,
+    /// `FILEID_*` of linux/exportfs.h.
+    pub kind: i32,
+    /// What the filesystem knows the file by.
+    pub handle: [u8; MAX_HANDLE],
+}
+
+/// A handle of a file that stays valid without its name; links are not followed.
+///
+/// # Errors
+/// The system call's.
+pub fn name_to_handle(path: &Path) -> io::Result<FileHandle> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut handle = FileHandle {
+        bytes: u32::try_from(MAX_HANDLE).map_err(io::Error::other)?,
+        kind: 0,
+        handle: [0; MAX_HANDLE],
+    };
+    let mut mount: libc::c_int = 0;
+    // SAFETY: the path is a string; the handle has room for as many bytes as it says, and the
+    // mount's number is ours to be written.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            &raw mut handle,
+            &raw mut mount,
+            0,
+        )
+    };
+    check(result)?;
+    Ok(handle)
+}
+
+/// Opens a file for reading by its handle, in the filesystem that `within` is of.
+///
+/// # Errors
+/// The system call's.
+pub fn open_by_handle(within: impl AsFd, handle: &FileHandle) -> io::Result<OwnedFd> {
+    // SAFETY: the handle is only read, and has as many bytes as it may say at most: the kernel
+    // refuses those that say more.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            within.as_fd().as_raw_fd(),
+            handle,
+            libc::O_RDONLY | libc::O_CLOEXEC,
+        )
+    };
+    let fd = libc::c_int::try_from(check(result)?).map_err(io::Error::other)?;
+    // SAFETY: a descriptor that was just opened, for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `struct fiemap_extent`
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileExtent {
+    /// Byte of the file.
+    pub logical: u64,
+    /// Byte of the device.
+    pub physical: u64,
+    /// Bytes.
+    pub length: u64,
+    reserved64: [u64; 2],
+    /// `FIEMAP_EXTENT_*`
+    pub flags: u32,
+    reserved: [u32; 3],
+}
+
+impl FileExtent {
+    /// `FIEMAP_EXTENT_LAST`
+    pub const LAST: u32 = 1;
+}
+
+/// `struct fiemap` with room for some extents.
+#[repr(C)]
+struct Fiemap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    room: u32,
+    reserved: u32,
+    extents: [FileExtent; Self::ROOM],
+}
+
+impl Fiemap {
+    const ROOM: usize = 64;
+    /// `FS_IOC_FIEMAP`
+    const COMMAND: libc::Ioctl = 0xC020_660B;
+}
+
+/// Where the bytes of a file lie, up to a number of extents that is returned at a time.
+///
+/// # Errors
+/// The ioctl's.
+pub fn extents(file: impl AsFd, start: u64, length: u64) -> io::Result<Vec<FileExtent>> {
+    let mut map = Box::new(Fiemap {
+        start,
+        length,
+        flags: 0,
+        mapped: 0,
+        room: u32::try_from(Fiemap::ROOM).map_err(io::Error::other)?,
+        reserved: 0,
+        extents: [FileExtent::default(); Fiemap::ROOM],
+    });
+    let map: &mut Fiemap = &mut map;
+    // SAFETY: the request has room for as many extents as it says.
+    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), Fiemap::COMMAND, &raw mut *map) };
+    check(result.into())?;
+    let mapped = usize::try_from(map.mapped).map_err(io::Error::other)?;
+    Ok(map.extents.iter().take(mapped).copied().collect())
+}
+
+/// The filesystem's label, up to its NUL.
+///
+/// # Errors
+/// The ioctl's.
+pub fn label(file: impl AsFd) -> io::Result<Vec<u8>> {
+    /// `FSLABEL_MAX`
+    const MAX: usize = 256;
+    /// `FS_IOC_GETFSLABEL`
+    const COMMAND: libc::Ioctl = 0x8100_9431;
+    let mut label = [0xff_u8; MAX];
+    // SAFETY: the kernel writes at most `FSLABEL_MAX` bytes.
+    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), COMMAND, label.as_mut_ptr()) };
+    check(result.into())?;
+    let end = label.iter().position(|byte| *byte == 0);
+    Ok(label[..end.unwrap_or(MAX)].to_vec())
+}
+
+/// Takes a lease for reading on an open file, until it is closed.
+///
+/// # Errors
+/// The system call's.
+pub fn read_lease(file: impl AsFd) -> io::Result<()> {
+    // SAFETY: changes nothing but the file's lease.
+    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+    check(result.into()).map(drop)
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}

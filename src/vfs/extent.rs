@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where a file's bytes lie: SEEK_DATA, SEEK_HOLE and FIEMAP.
+
+use super::{inode::InodeCell, super_block, FileSystem};
+use crate::bindings;
+use kernel::{
+    error::{from_result, to_result},
+    ffi::c_int,
+    prelude::*,
+};
+
+/// Bytes of a file that lie together, from the position that was asked for on.
+pub(crate) struct Extent {
+    /// Bytes; at least one, and all before the end of the file.
+    pub(crate) len: u64,
+    pub(crate) place: Place,
+}
+
+/// Where the bytes of an extent are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At this byte of the image.
+    Data {
+        address: u64,
+        /// Beside the inode, not in blocks of the file's own.
+        is_inline: bool,
+    },
+    /// Zeros that are stored nowhere.
+    Hole,
+}
+
+/// The position that `whence` (SEEK_DATA or SEEK_HOLE) leads to from `offset`; `ENXIO` if there is
+/// none, as lseek(2) says.
+///
+/// The end of the file counts as a hole.
+pub(super) fn seek<T: FileSystem>(
+    fs: &T,
+    data: &T::Inode,
+    size: u64,
+    offset: u64,
+    wants_data: bool,
+) -> Result<u64> {
+    if offset >= size {
+        return Err(ENXIO);
+    }
+    let mut position = offset;
+    while position < size {
+        let extent = fs.extent(data, position)?;
+        if (extent.place != Place::Hole) == wants_data {
+            return Ok(position);
+        }
+        position = position.saturating_add(extent.len);
+    }
+    if wants_data {
+        Err(ENXIO)
+    } else {
+        Ok(size)
+    }
+}
+
+/// `fiemap` of regular files and directories.
+///
+/// # Safety
+///
+/// Called by the VFS with an inode of `T` and a request.
+pub(super) unsafe extern "C" fn fiemap<T: FileSystem>(
+    inode: *mut bindings::inode,
+    info: *mut bindings::fiemap_extent_info,
+    start: u64,
+    len: u64,
+) -> c_int {
+    from_result(|| {
+        let mut len = len;
+        // SAFETY: By this function's own requirements.
+        let (fs, data, size, block_size) = unsafe {
+            to_result(bindings::fiemap_prep(inode, info, start, &mut len, 0))?;
+            (
+                super_block::instance::<T>((*inode).i_sb),
+                InodeCell::<T>::data(inode),
+                u64::try_from((*inode).i_size)?,
+                1 << (*inode).i_blkbits,
+            )
+        };
+        let end = start.saturating_add(len).min(size);
+        let mut position = start;
+        while position < end {
+            let extent = fs.extent(data, position)?;
+            let extent_end = position.saturating_add(extent.len);
+            if let Place::Data { address, is_inline } = extent.place {
+                let (mut len, mut flags) = (extent.len, 0);
+                if is_inline {
+                    flags |= bindings::FIEMAP_EXTENT_DATA_INLINE;
+                } else if extent_end >= size {
+                    // A file's blocks are its own to their end.
+                    len += size.next_multiple_of(block_size) - size;
+                }
+                if seek(fs, data, size, extent_end, true) == Err(ENXIO) {
+                    flags |= bindings::FIEMAP_EXTENT_LAST;
+                }
+                // SAFETY: The request is valid; it takes any numbers.
+                let answer = unsafe {
+                    bindings::fiemap_fill_next_extent(info, position, address, len, flags)
+                };
+                match answer {
+                    0 => {}
+                    1 => break,
+                    error => return Err(Error::from_errno(error)),
+                }
+            }
+            position = extent_end;
+        }
+        Ok(0)
+    })
+}
