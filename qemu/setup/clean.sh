@@ -17,16 +17,17 @@ checkout() {
     rm -rf "$TOP/target"
 }
 
-is_current() {
-    case $1 in
-    "$BUILDROOT" | "$PAYLOAD" | "$CRATES" | "$KERNEL_PACKAGES" | "$CURRENT_KERNEL") return 0 ;;
-    esac
-    return 1
+# What the current keys name: a kernel for each flavour that has been used.
+current() {
+    printf '%s\n' "$BUILDROOT" "$PAYLOAD" "$CRATES"
+    for KERNEL_PACKAGES in "$CACHE/packages-$SERIES-"*; do
+        FLAVOUR=${KERNEL_PACKAGES#"$CACHE/packages-$SERIES-"}
+        printf '%s\n' "$KERNEL_PACKAGES" "$(stock_dir)"
+    done
 }
 
 cache() {
     local dir
-    CURRENT_KERNEL=$(stock_dir 2>/dev/null) || true
     shopt -s nullglob
     for dir in "$CACHE"/{buildroot,payload,crates,packages,kernel}-*/ "$CACHE"/{cargo,home,host,log}/; do
         dir=${dir%/}
@@ -34,7 +35,7 @@ cache() {
         case $1$dir in
         all*) ;;
         */cargo | */home | */host | */log) continue ;;
-        *) ! is_current "$dir" || continue ;;
+        *) ! current | grep -qxF "$dir" || continue ;;
         esac
         say "removing $("${NAMESPACE[@]}" du -sh "$dir" | tr '\t' ' ')"
         remove_tree "$dir"

@@ -66,10 +66,7 @@ impl Options {
     /// The first of the options given for a mounted image that is not as it was `mounted` with.
     pub(super) fn change_of(&self, mounted: &Self) -> Option<&'static str> {
         let changes = [
-            (
-                "dax",
-                self.dax != Dax::default() && self.dax != mounted.dax,
-            ),
+            ("dax", self.dax != Dax::default() && self.dax != mounted.dax),
             (
                 "user_xattr",
                 self.user_xattr
