@@ -27,15 +27,16 @@ current() {
 }
 
 cache() {
-    local dir
+    local dir keep
     shopt -s nullglob
+    keep=$(current)
     for dir in "$CACHE"/{buildroot,payload,crates,packages,kernel}-*/ "$CACHE"/{cargo,home,host,log}/; do
         dir=${dir%/}
         [ -d "$dir" ] || continue
         case $1$dir in
         all*) ;;
         */cargo | */home | */host | */log) continue ;;
-        *) ! current | grep -qxF "$dir" || continue ;;
+        *) ! grep -qxF "$dir" <<<"$keep" || continue ;;
         esac
         say "removing $("${NAMESPACE[@]}" du -sh "$dir" | tr '\t' ' ')"
         remove_tree "$dir"

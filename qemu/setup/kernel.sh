@@ -26,7 +26,7 @@ releases() {
 missing() {
     local package
     for package in $(packages_of "$1"); do
-        versions "$package" | grep -qxF "$2" || echo "$package"
+        grep -qxF "$2" <<<"$(versions "$package")" || echo "$package"
     done
 }
 

@@ -3,11 +3,15 @@
 //! Files and directories that are made once and kept under a key of everything they are made from.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, PoisonError,
+    },
 };
 
 use anyhow::{Context, Result};
@@ -70,6 +74,9 @@ pub fn cached(
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let path = directory.join(format!("{name}-{}", key.hex()));
+    // Who comes second waits and finds it, instead of replacing what the first already uses.
+    let lock = lock_of(directory.join(name));
+    let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
     if path.exists() {
         return Ok(path);
     }
@@ -83,6 +90,13 @@ pub fn cached(
     made.with_context(|| format!("cannot make {}", path.display()))?;
     remove_stale(directory, name, &path)?;
     Ok(path)
+}
+
+/// The lock of everything that is made under a name, in this process.
+fn lock_of(name: PathBuf) -> Arc<Mutex<()>> {
+    static LOCKS: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    locks.entry(name).or_default().clone()
 }
 
 fn remove_stale(directory: &Path, name: &str, current: &Path) -> Result<()> {
@@ -137,6 +151,26 @@ mod tests {
         let new = made(directory.path(), &Key::new("k").text("b"), "new");
         assert!(!old.exists() && new.exists());
         assert!(directory.path().join("thing-else-0").exists());
+    }
+
+    #[test]
+    fn threads_that_want_the_same_get_it_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let count = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let key = Key::new("k");
+                    cached(directory.path(), "thing", &key, |path| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        Ok(fs::write(path, "once")?)
+                    })
+                    .unwrap()
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 1);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum Field {
     blocks_lo,
     /// `__le32 feature_incompat`
     feature_incompat,
+    /// `__le16 available_compr_algs`
+    available_compr_algs,
 }
 
 impl Field {
@@ -75,6 +77,7 @@ impl Field {
             Self::blkszbits => (12, 1),
             Self::blocks_lo => (36, 4),
             Self::feature_incompat => (80, 4),
+            Self::available_compr_algs => (84, 2),
         }
     }
 }

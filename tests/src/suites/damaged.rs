@@ -32,8 +32,14 @@ pub(super) static SUITE: Suite = Suite {
                 }],
             ),
             Image::damaged("incompat", &[field(Field::feature_incompat, 1 << 31)]),
-            // Compressed metadata: the format has it, this driver does not.
-            Image::damaged("unsupported", &[field(Field::feature_incompat, 1 << 8)]),
+            // COMPR_CFGS with an algorithm that does not exist yet.
+            Image::damaged(
+                "unsupported",
+                &[
+                    field(Field::feature_incompat, 1 << 1),
+                    field(Field::available_compr_algs, 1 << 15),
+                ],
+            ),
             Image::damaged("blocks8k", &[field(Field::blkszbits, 13)]),
             Image::damaged("blocks256", &[field(Field::blkszbits, 8)]),
         ],
