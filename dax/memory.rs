@@ -3,7 +3,7 @@
 //! Bounded reads of kernel memory.
 
 use crate::bindings;
-use core::{cmp::Ordering, ptr::NonNull};
+use core::{cmp::Ordering, mem::MaybeUninit, ptr::NonNull};
 use erodax_format::{Error, Image};
 use kernel::iov::IovIterDest;
 use zerocopy::{FromBytes, IntoBytes};
@@ -94,16 +94,31 @@ impl Image for Memory {
 
     #[inline]
     fn read<T: FromBytes + IntoBytes>(&self, offset: u64) -> erodax_format::Result<T> {
-        /// `T` at any address.
-        #[repr(C, packed)]
-        struct Unaligned<T>(T);
-
-        let size = size_of::<T>() as u64;
-        let part = self.part(offset, size).ok_or(Error::OutOfBounds)?;
-        // Volatile: the bytes may change, and what is checked later must be what was read.
-        // SAFETY: `part` is readable and as long as `T`, which takes any bytes.
-        let Unaligned(value) = unsafe { part.start.cast::<Unaligned<T>>().read_volatile() };
-        Ok(value)
+        let size = size_of::<T>();
+        let part = self.part(offset, size as u64).ok_or(Error::OutOfBounds)?;
+        let mut value = MaybeUninit::<T>::uninit();
+        let to = value.as_mut_ptr().cast::<u8>();
+        let words = size - size % 8;
+        // SAFETY: `part` and `to` are both as long as `T`, and `copy` takes any alignment.
+        // Every byte is written, and `T` takes any bytes.
+        unsafe {
+            for at in (0..words).step_by(8) {
+                copy::<u64>(part.start.add(at), to.add(at));
+            }
+            let mut at = words;
+            if size & 4 != 0 {
+                copy::<u32>(part.start.add(at), to.add(at));
+                at += 4;
+            }
+            if size & 2 != 0 {
+                copy::<u16>(part.start.add(at), to.add(at));
+                at += 2;
+            }
+            if size & 1 != 0 {
+                copy::<u8>(part.start.add(at), to.add(at));
+            }
+            Ok(value.assume_init())
+        }
     }
 
     #[inline]
@@ -120,6 +135,27 @@ impl Image for Memory {
         let part = self.part(offset, max as u64).ok_or(Error::OutOfBounds)?;
         // SAFETY: `part` is readable by its invariant.
         Ok(unsafe { bindings::strnlen(part.start.as_ptr().cast(), max) })
+    }
+}
+
+/// Copies a word with one volatile load: the bytes may change, and what is checked later must be
+/// what was read.
+///
+/// A volatile load of a larger type would be made of loads of single bytes.
+///
+/// # Safety
+///
+/// `from` must be readable and `to` writable for `W`, at any alignment.
+#[inline(always)]
+unsafe fn copy<W>(from: NonNull<u8>, to: *mut u8) {
+    /// `W` at any address.
+    #[repr(C, packed)]
+    struct Unaligned<W>(W);
+
+    // SAFETY: By the caller's promise; the alignment of `Unaligned` is 1.
+    unsafe {
+        let word = from.cast::<Unaligned<W>>().read_volatile();
+        to.cast::<Unaligned<W>>().write(word);
     }
 }
 

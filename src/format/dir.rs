@@ -59,6 +59,8 @@ const BAD_LENGTH: Error = Error::Corrupt("dirent with a name of 0 or over 255 by
 /// * `names` is a multiple of a dirent's size, and not 0, and less than `len`.
 #[derive(Clone, Copy, Debug)]
 struct Block {
+    /// Where in the directory it starts.
+    pos: u64,
     /// The device that it is on.
     device: u16,
     /// Where on the device it starts.
@@ -107,6 +109,7 @@ impl Block {
             return Err(Error::Corrupt("directory block with a bad first nameoff"));
         }
         let block = Block {
+            pos,
             device,
             start,
             len,
@@ -183,7 +186,7 @@ impl Block {
 
     /// Looks for `name` among all dirents but the first, which orders before it.
     #[inline]
-    fn search<I: Image + ?Sized>(&self, image: &I, name: &[u8]) -> Result<Option<(u64, u8)>> {
+    fn search<I: Image + ?Sized>(&self, image: &I, name: &[u8]) -> Result<Option<Found>> {
         let mut low = 1;
         let mut high = self.names / DIRENT_SIZE;
         while low < high {
@@ -198,11 +201,17 @@ impl Block {
         Ok(None)
     }
 
-    /// The nid and the file type of the dirent at byte `dirent` of the block.
+    /// What a lookup finds at byte `dirent` of the block.
     #[inline]
-    fn target<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<(u64, u8)> {
-        let dirent = self.dirent(image, dirent)?;
-        Ok((dirent.nid.get(), dirent.file_type))
+    fn target<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<Found> {
+        let raw = self.dirent(image, dirent)?;
+        let behind = dirent.wrapping_add(DIRENT_SIZE);
+        let behind = if behind < self.names { behind } else { self.len };
+        Ok(Found {
+            nid: raw.nid.get(),
+            file_type: raw.file_type,
+            next: self.pos.saturating_add(behind),
+        })
     }
 }
 
@@ -245,11 +254,22 @@ impl Name {
     }
 }
 
-/// Looks for `name` in the directory `dir` and returns the nid and the `file_type` (`FT_*`) of its
-/// dirent.
+/// What a lookup has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The inode.
+    pub nid: u64,
+    /// What kind of file the dirent says the inode is (`FT_*`); see
+    /// [`FileType::from_dirent`](crate::inode::FileType::from_dirent).
+    pub file_type: u8,
+    /// The cookie of what follows the dirent.
+    pub next: u64,
+}
+
+/// Looks for `name` in the directory `dir`.
 ///
-/// A "." that the directory omits is not found. Searches for the block by the blocks' first names, then in that block, both binary: reads only
-/// the dirents and names that it compares.
+/// A "." that the directory omits is not found. Searches for the block by the blocks' first names, then
+/// in that block, both binary: reads only the dirents and names that it compares.
 ///
 /// # Errors
 ///
@@ -260,7 +280,7 @@ pub fn lookup<V: Volume + ?Sized>(
     sb: &SuperBlock,
     dir: &Inode,
     name: &[u8],
-) -> Result<Option<(u64, u8)>> {
+) -> Result<Option<Found>> {
     if name.is_empty() || name.len() > NAME_MAX {
         return Ok(None);
     }
@@ -283,6 +303,48 @@ pub fn lookup<V: Volume + ?Sized>(
         Some((block, image)) => block.search(image, name),
         None => Ok(None),
     }
+}
+
+/// The same for a name that may well be that of the dirent at `cookie`: looks there first.
+///
+/// Whoever looks all names up in the order of the directory, as `find` and `ls -l` do, so finds each
+/// at the [`next`](Found::next) of the one before it. `cookie` can be any number.
+///
+/// # Errors
+///
+/// Those of [`lookup`].
+pub fn lookup_near<V: Volume + ?Sized>(
+    volume: &V,
+    sb: &SuperBlock,
+    dir: &Inode,
+    name: &[u8],
+    cookie: u64,
+) -> Result<Option<Found>> {
+    match look_at(volume, sb, dir, name, cookie) {
+        // What is wrong there only matters if the search comes across it.
+        Ok(None) | Err(_) => lookup(volume, sb, dir, name),
+        found => found,
+    }
+}
+
+/// The dirent at `cookie`, if there is one and it has that name.
+#[inline]
+fn look_at<V: Volume + ?Sized>(
+    volume: &V,
+    sb: &SuperBlock,
+    dir: &Inode,
+    name: &[u8],
+    cookie: u64,
+) -> Result<Option<Found>> {
+    let dirent = sb.offset_in_block(cookie);
+    if cookie >= dir.size || dirent % DIRENT_SIZE != 0 {
+        return Ok(None);
+    }
+    let (block, image) = Block::open(volume, sb, dir, sb.round_down(cookie))?;
+    if dirent >= block.names || block.name_of(image, dirent)?.cmp(image, name)?.is_ne() {
+        return Ok(None);
+    }
+    block.target(image, dirent).map(Some)
 }
 
 /// One entry of a directory, its name still where it is stored.

@@ -114,6 +114,7 @@ impl Inode {
     /// # Errors
     ///
     /// [`Error::Corrupt`] if they cross a block boundary of the metadata.
+    #[inline]
     pub fn inline_tail(&self, sb: &SuperBlock) -> Result<Option<InlineTail>> {
         if self.layout != Layout::FlatInline || self.size == 0 {
             return Ok(None);

@@ -89,6 +89,7 @@ pub enum Layout {
 }
 
 impl Layout {
+    #[inline]
     fn from_format(i_format: u16) -> Result<Self> {
         match (i_format >> FORMAT_LAYOUT_SHIFT) & FORMAT_LAYOUT_MASK {
             0 => Ok(Layout::FlatPlain),
@@ -128,6 +129,7 @@ pub enum FileType {
 
 impl FileType {
     /// The type in the upper bits of `i_mode`, if there is such a type.
+    #[inline]
     pub fn from_mode(mode: u16) -> Option<Self> {
         match mode & MODE_TYPE {
             0o010_000 => Some(FileType::Fifo),
@@ -155,6 +157,7 @@ impl FileType {
         }
     }
 
+    #[inline]
     fn has_data(self) -> bool {
         matches!(
             self,
@@ -224,6 +227,7 @@ impl Inode {
     /// * [`Error::Corrupt`]: a negative size, a mode without a file type, a compressed inode in an
     ///   image without algorithms, an impossible nid
     /// * [`Error::OutOfBounds`]: the inode is not in the image, or not in its metabox
+    #[inline]
     pub fn read<V: Volume + ?Sized>(volume: &V, sb: &SuperBlock, nid: u64) -> Result<Self> {
         if superblock::is_in_metabox(nid) {
             return Self::read_from_metabox(volume, sb, nid);
@@ -240,6 +244,7 @@ impl Inode {
         Self::read_from(&Contents::new(volume, sb, sb.metabox()?), sb, nid)
     }
 
+    #[inline]
     fn read_from<M: Image + ?Sized>(metadata: &M, sb: &SuperBlock, nid: u64) -> Result<Self> {
         let offset = sb.inode_offset(nid)?;
         // Each byte is read once only, so the form that was checked is the form that is used.
@@ -258,6 +263,7 @@ impl Inode {
         Self::decode(nid, offset, layout, &head, &fields, sb)
     }
 
+    #[inline]
     fn decode(
         nid: u64,
         offset: u64,
@@ -309,6 +315,7 @@ impl Inode {
     /// Major and minor number of a device, 0 and 0 for anything else.
     ///
     /// 8 bits of minor, 12 of major, 12 more of minor: Linux's `new_decode_dev()`.
+    #[inline]
     pub fn rdev(&self) -> (u32, u32) {
         match self.file_type {
             FileType::CharDevice | FileType::BlockDevice => {
@@ -335,6 +342,7 @@ impl Inode {
     }
 
     /// `st_blocks`: the space that the data takes in the image, in units of 512 bytes.
+    #[inline]
     pub fn sectors(&self, sb: &SuperBlock) -> u64 {
         let blocks = match self.layout {
             Layout::CompressedFull | Layout::CompressedCompact => self.block_number(),
@@ -382,6 +390,7 @@ impl Inode {
 }
 
 impl Fields {
+    #[inline]
     fn compact(head: &RawHead, raw: &RawCompact, sb: &SuperBlock) -> Self {
         let i_nb = head.i_nb.get();
         let is_dir = FileType::from_mode(head.i_mode.get()) == Some(FileType::Directory);
@@ -399,6 +408,7 @@ impl Fields {
         }
     }
 
+    #[inline]
     fn extended(head: &RawHead, raw: &RawExtended) -> Self {
         Fields {
             form_size: EXTENDED_SIZE,
@@ -414,18 +424,21 @@ impl Fields {
     }
 
     /// Whether all bits of the address that the form has are set (`EROFS_NULL_ADDR`).
+    #[inline]
     fn is_null_address(&self) -> bool {
         self.i_u == u32::MAX && self.high.unwrap_or(u16::MAX) == u16::MAX
     }
 }
 
 /// The chunk format in the lower half of `i_u`.
+#[inline]
 fn chunk_format(i_u: u32) -> u16 {
     let [low, high, ..] = i_u.to_le_bytes();
     u16::from_le_bytes([low, high])
 }
 
 /// `erofs_xattr_ibody_size()`: a header of 12 bytes, then units of 4 bytes.
+#[inline]
 fn xattr_size(i_xattr_icount: u16) -> u32 {
     match i_xattr_icount.checked_sub(1) {
         Some(units) => 12 + 4 * u32::from(units),

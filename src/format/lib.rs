@@ -31,8 +31,8 @@
 //! let image = bytes.as_slice();
 //! let sb = SuperBlock::read(image)?;
 //! let root = Inode::read(image, &sb, sb.root_nid())?;
-//! if let Some((nid, _file_type)) = dir::lookup(image, &sb, &root, b"etc")? {
-//!     println!("/etc has {} links", Inode::read(image, &sb, nid)?.nlink);
+//! if let Some(etc) = dir::lookup(image, &sb, &root, b"etc")? {
+//!     println!("/etc has {} links", Inode::read(image, &sb, etc.nid)?.nlink);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

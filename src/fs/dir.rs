@@ -4,6 +4,7 @@
 
 use super::{inode::Inode, Erofs};
 use crate::vfs::Emitter;
+use core::sync::atomic::Ordering;
 use erodax_format::{
     dir::{self, Cursor, NAME_MAX},
     inode::FileType,
@@ -13,9 +14,13 @@ use kernel::prelude::*;
 impl Erofs {
     /// The nid of a name in a directory.
     pub(super) fn look_up(&self, dir: &Inode, name: &[u8]) -> Result<Option<u64>> {
-        dir::lookup(&self.devices, &self.sb, &dir.disk, name)
-            .map(|found| found.map(|(nid, _)| nid))
-            .map_err(|error| self.report(dir.disk.nid, error))
+        let near = dir.found.load(Ordering::Relaxed);
+        let found = dir::lookup_near(&self.devices, &self.sb, &dir.disk, name, near)
+            .map_err(|error| self.report(dir.disk.nid, error))?;
+        Ok(found.map(|found| {
+            dir.found.store(found.next, Ordering::Relaxed);
+            found.nid
+        }))
     }
 
     /// Emits entries from the reader's position on.

@@ -4,6 +4,7 @@
 
 use super::Erofs;
 use crate::vfs::NewInode;
+use core::sync::atomic::AtomicU64;
 use erodax_format::{
     flat::Extent,
     inode::{FileType, Inode as FormatInode, Layout},
@@ -25,6 +26,9 @@ pub(crate) struct Inode {
     /// A copy of the last page, if a mapping needed it: its bytes after the end of the file
     /// are zero, which the image's own need not be.
     pub(super) last_page: SetOnce<Page>,
+    /// The cookie behind the last name that was found in a directory, where the next one may be
+    /// looked for: as a rule they are wanted in order.
+    pub(super) found: AtomicU64,
 }
 
 impl Inode {
@@ -69,6 +73,7 @@ impl Erofs {
                 disk,
                 is_direct,
                 last_page: SetOnce::new(),
+                found: AtomicU64::new(0),
             },
         })
     }

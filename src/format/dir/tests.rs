@@ -76,6 +76,15 @@ fn one_block(bytes: &[u8]) -> Fixture {
     fixture(9, PLAIN, bytes)
 }
 
+/// What a lookup of an entry's name finds.
+fn found_at(entry: &Entry<'_>) -> Found {
+    Found {
+        nid: entry.nid,
+        file_type: entry.file_type,
+        next: entry.next,
+    }
+}
+
 type Listed = (Vec<u8>, u64, u8, u64);
 
 impl Fixture {
@@ -83,7 +92,7 @@ impl Fixture {
         let found = lookup(self.image.image(), &self.sb, &self.dir, name);
         let minimal = Minimal(self.image.image());
         assert_eq!(lookup(&minimal, &self.sb, &self.dir, name), found);
-        found
+        Ok(found?.map(|found| (found.nid, found.file_type)))
     }
 
     /// Name, nid, type and cookie of every entry from `pos` on.
@@ -115,6 +124,26 @@ impl Fixture {
         assert_eq!(cursor.advance(&image, &self.sb, &self.dir), Err(error));
         error
     }
+}
+
+#[test]
+fn near() {
+    // Out of order: a search cannot find the last name, but a look at its place does.
+    let names: [&[u8]; 3] = [b"b", b"c", b"a"];
+    let dir = one_block(&directory(&names, 512));
+    let near = |name, cookie| lookup_near(dir.image.image(), &dir.sb, &dir.dir, name, cookie);
+    let expected = Found {
+        nid: 102,
+        file_type: file_type_of(b"a"),
+        next: dir.dir.size,
+    };
+    assert_eq!(near(b"a", 24), Ok(Some(expected)));
+    for elsewhere in [0, 12, 23, 36, 48, 511, 512, u64::MAX] {
+        assert_eq!(near(b"a", elsewhere), Ok(None));
+    }
+    // From each name's place to that of the next one.
+    assert_eq!(near(b"b", 0).unwrap().unwrap().next, 12);
+    assert_eq!(near(b"c", 12).unwrap().unwrap().next, 24);
 }
 
 #[test]
@@ -360,7 +389,7 @@ fn on_two_devices() {
         let entry = entry.unwrap().unwrap();
         assert_eq!(entry.name, *name);
         let found = lookup(&volume, &sb, &inode, name);
-        assert_eq!(found, Ok(Some((entry.nid, entry.file_type))));
+        assert_eq!(found, Ok(Some(found_at(&entry))));
     }
     assert_eq!(cursor.next(&volume, &sb, &inode, &mut buf), Ok(None));
     assert_eq!(lookup(&volume, &sb, &inode, b"name"), Ok(None));
@@ -385,6 +414,7 @@ proptest! {
     fn model(
         names in prop::collection::btree_set(name(), 1..60),
         absent in prop::collection::vec(name(), 10),
+        cookies in prop::collection::vec(prop_oneof![0_u64..10_000, any::<u64>()], 4),
         bits in 9_u8..=12,
         inline in any::<bool>(),
     ) {
@@ -410,6 +440,17 @@ proptest! {
         }
         for name in absent.iter().filter(|name| !names.contains(*name)) {
             prop_assert_eq!(dir.lookup(name), Ok(None));
+        }
+        // Wherever it looks first, a lookup finds the same.
+        let image = dir.image.image();
+        for name in names.iter().chain(&absent) {
+            let found = lookup(image, &dir.sb, &dir.dir, name);
+            let there = listed.iter().find(|entry| entry.0 == *name);
+            let cookies = cookies.iter().chain(there.map(|entry| &entry.3));
+            for cookie in cookies {
+                let near = lookup_near(image, &dir.sb, &dir.dir, name, *cookie);
+                prop_assert_eq!(near, found);
+            }
         }
         for (index, entry) in listed.iter().enumerate().step_by(7) {
             prop_assert_eq!(&dir.list(entry.3).unwrap()[..], &listed[index..]);

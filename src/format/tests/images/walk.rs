@@ -45,7 +45,8 @@ fn read_dir<V: Volume + ?Sized>(image: &V, sb: &SuperBlock, dir: &Inode) -> Vec<
             assert!(*entry.name > last_name[..], "names are sorted");
             last_name = entry.name.to_vec();
             let found = dir::lookup(image, sb, dir, entry.name).unwrap();
-            assert_eq!(found, Some((entry.nid, entry.file_type)));
+            let found = found.map(|found| (found.nid, found.file_type, found.next));
+            assert_eq!(found, Some((entry.nid, entry.file_type, entry.next)));
         }
         // Neighbours of the name that are not there.
         let longer = [entry.name, b"\x01"].concat();
