@@ -2,7 +2,7 @@
 
 //! Bounded reads of kernel memory.
 
-use crate::bindings;
+use crate::{bindings, vfs::Emitter};
 use core::{cmp::Ordering, mem::MaybeUninit, ptr::NonNull};
 use erodax_format::{Error, Image};
 use kernel::iov::IovIterDest;
@@ -60,6 +60,12 @@ impl Memory {
         // memory in compound pages for one object.
         // SAFETY: The memory is readable by the invariant; `iter` is a valid iterator.
         unsafe { bindings::_copy_to_iter(self.start.as_ptr().cast(), self.len, iter.as_raw()) }
+    }
+
+    /// Passes a directory entry on whose name it is; false if there is no room for it.
+    pub(crate) fn emit_name(&self, out: &mut Emitter<'_>, number: u64, file_type: u32) -> bool {
+        // SAFETY: The memory is readable by the invariant.
+        unsafe { out.emit_at(self.start.as_ptr(), self.len, number, file_type) }
     }
 
     /// Whether every byte is zero.

@@ -137,12 +137,6 @@ bool erodax_is_shared_maywrite(const struct vm_area_desc *desc)
 	return is_shared_maywrite(&desc->vma_flags);
 }
 
-bool erodax_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino,
-		     unsigned int type)
-{
-	return dir_emit(ctx, name, len, ino, type);
-}
-
 /* Into the mounter's own log if it has one (fsopen); dmesg is the caller's part. */
 void erodax_log_error(struct fs_context *fc, const char *message)
 {

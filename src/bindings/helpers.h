@@ -29,7 +29,6 @@ struct folio *erodax_readahead_folio(struct readahead_control *request);
 size_t erodax_folio_size(struct folio *folio);
 loff_t erodax_folio_pos(struct folio *folio);
 bool erodax_is_shared_maywrite(const struct vm_area_desc *desc);
-bool erodax_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type);
 struct posix_acl *erodax_acl_from_xattr(const void *value, size_t size);
 bool erodax_may_log(void);
 void erodax_log_error(struct fs_context *fc, const char *message);

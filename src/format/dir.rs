@@ -206,7 +206,11 @@ impl Block {
     fn target<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<Found> {
         let raw = self.dirent(image, dirent)?;
         let behind = dirent.wrapping_add(DIRENT_SIZE);
-        let behind = if behind < self.names { behind } else { self.len };
+        let behind = if behind < self.names {
+            behind
+        } else {
+            self.len
+        };
         Ok(Found {
             nid: raw.nid.get(),
             file_type: raw.file_type,
@@ -469,15 +473,12 @@ impl Cursor {
         };
         let image = volume.device(ahead.block.device)?;
         let record;
-        match ahead.following(image)? {
-            Some(following) => {
-                record = ahead.inner_record(self.pos, &following)?;
-                *ahead = following;
-            }
-            None => {
-                record = ahead.last_record(self.pos, image)?;
-                self.ahead = None;
-            }
+        if let Some((offset, following)) = ahead.following(image)? {
+            record = ahead.inner_record(self.pos, &following)?;
+            (ahead.offset, ahead.dirent) = (offset, following);
+        } else {
+            record = ahead.last_record(self.pos, image)?;
+            self.ahead = None;
         }
         self.pos = record.next;
         Ok(Some(record))
@@ -527,26 +528,22 @@ impl Cursor {
 }
 
 impl Ahead {
-    /// The dirent behind this one in the same block.
+    /// The dirent behind this one in the same block, and where in the block it is.
     #[inline]
-    fn following<I: Image + ?Sized>(&self, image: &I) -> Result<Option<Self>> {
+    fn following<I: Image + ?Sized>(&self, image: &I) -> Result<Option<(u64, RawDirent)>> {
         let offset = self.offset.wrapping_add(DIRENT_SIZE);
         if offset >= self.block.names {
             return Ok(None);
         }
-        Ok(Some(Ahead {
-            block: self.block,
-            offset,
-            dirent: self.block.dirent(image, offset)?,
-        }))
+        Ok(Some((offset, self.block.dirent(image, offset)?)))
     }
 
     /// The entry of this dirent, at `pos` in the directory, whose name ends where that of the
     /// following one starts.
     #[inline]
-    fn inner_record(&self, pos: u64, following: &Self) -> Result<Record> {
+    fn inner_record(&self, pos: u64, following: &RawDirent) -> Result<Record> {
         let nameoff = u64::from(self.dirent.nameoff);
-        let end = u64::from(following.dirent.nameoff);
+        let end = u64::from(following.nameoff);
         let name = self.block.inner_name(nameoff, end)?;
         let next = pos.saturating_add(DIRENT_SIZE);
         Ok(self.record(pos, name.start, name.len, next))

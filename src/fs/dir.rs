@@ -6,8 +6,8 @@ use super::{inode::Inode, Erofs};
 use crate::vfs::Emitter;
 use core::sync::atomic::Ordering;
 use erodax_format::{
-    dir::{self, Cursor, NAME_MAX},
-    inode::FileType,
+    dir::{self, Cursor},
+    Error as FormatError,
 };
 use kernel::prelude::*;
 
@@ -29,35 +29,39 @@ impl Erofs {
     /// stays the same for ever.
     pub(super) fn list(&self, dir: &Inode, out: &mut Emitter<'_>) -> Result {
         let mut cursor = Cursor::new(out.position());
-        let mut name = [0; NAME_MAX];
-        loop {
-            let entry = cursor
-                .next(&self.devices, &self.sb, &dir.disk, &mut name)
-                .map_err(|error| self.report(dir.disk.nid, error))?;
-            let Some(entry) = entry else {
-                out.set_position(out.position().max(dir.disk.size));
-                return Ok(());
-            };
-            out.set_position(entry.pos);
-            let number = self.sb.inode_number(entry.nid);
-            if !out.emit(entry.name, number, d_type(entry.file_type)) {
+        let fail = |error| self.report(dir.disk.nid, error);
+        while let Some(record) = cursor
+            .advance(&self.devices, &self.sb, &dir.disk)
+            .map_err(fail)?
+        {
+            let name = self
+                .devices
+                .view(record.device)
+                .and_then(|view| view.part(record.name_offset, record.name_len as u64))
+                .ok_or_else(|| fail(FormatError::OutOfBounds))?;
+            out.set_position(record.pos);
+            let number = self.sb.inode_number(record.nid);
+            if !name.emit_name(out, number, d_type(record.file_type)) {
                 return Ok(());
             }
-            out.set_position(entry.next);
+            out.set_position(record.next);
         }
+        if let Some(dot) = cursor.omitted_dot(&dir.disk) {
+            let number = self.sb.inode_number(dot.nid);
+            if !out.emit(dot.name, number, d_type(dot.file_type)) {
+                return Ok(());
+            }
+            out.set_position(dot.next);
+        }
+        out.set_position(out.position().max(dir.disk.size));
+        Ok(())
     }
 }
 
-/// `d_type` of dirent(3) for a dirent's file type.
+/// `d_type` of dirent(3) for a dirent's file type: `fs_ftype_to_dtype` of the kernel.
 fn d_type(file_type: u8) -> u32 {
-    match FileType::from_dirent(file_type) {
-        None => 0,
-        Some(FileType::Fifo) => 1,
-        Some(FileType::CharDevice) => 2,
-        Some(FileType::Directory) => 4,
-        Some(FileType::BlockDevice) => 6,
-        Some(FileType::Regular) => 8,
-        Some(FileType::Symlink) => 10,
-        Some(FileType::Socket) => 12,
-    }
+    const TYPES: [u8; 8] = [0, 8, 4, 2, 6, 1, 12, 10];
+    TYPES
+        .get(usize::from(file_type))
+        .map_or(0, |&d_type| u32::from(d_type))
 }

@@ -86,9 +86,15 @@ impl Erofs {
         if !has_data || disk.size == 0 {
             return Ok(false);
         }
+        if disk.layout.is_compressed() {
+            return Err(FormatError::Unsupported("compressed data"));
+        }
+        if self.sb.block_size() as usize == PAGE_SIZE || !self.maps_directly() {
+            return Ok(self.maps_directly());
+        }
         if disk.layout == Layout::ChunkBased {
-            // Chunks are made of blocks, so these must be pages.
-            return Ok(self.maps_directly() && self.sb.block_size() as usize == PAGE_SIZE);
+            // Chunks are made of blocks, which are smaller than pages.
+            return Ok(false);
         }
         let is_at_page = match disk.extent_for(&self.devices, &self.sb, 0, 1)? {
             Extent::Hole { .. } => true,
@@ -98,7 +104,7 @@ impl Erofs {
             let tail = disk.inline_tail(&self.sb)?;
             Ok(tail.is_some_and(|tail| tail.pos == 0))
         };
-        Ok(self.maps_directly() && (is_at_page || is_tail()?))
+        Ok(is_at_page || is_tail()?)
     }
 
     /// Reads a symbolic link's target, with a NUL behind it.

@@ -72,6 +72,8 @@ impl Erofs {
 
     /// Whether an inode may have an ACL. An error comes up again when it is looked for.
     pub(super) fn may_have_acl(&self, disk: &FormatInode) -> bool {
-        self.options.has_acls() && self.xattrs().may_have_acl(disk).unwrap_or(true)
+        disk.xattr_size() != 0
+            && self.options.has_acls()
+            && self.xattrs().may_have_acl(disk).unwrap_or(true)
     }
 }

@@ -33,12 +33,35 @@ impl Emitter<'_> {
 
     /// Passes an entry on, with the position as its cookie; false if there is no room for it.
     pub(crate) fn emit(&mut self, name: &[u8], number: u64, file_type: u32) -> bool {
-        // SAFETY: Valid by the invariant; the name is copied.
+        // SAFETY: A slice is readable.
+        unsafe { self.emit_at(name.as_ptr(), name.len(), number, file_type) }
+    }
+
+    /// The same for a name that lies somewhere, even if it changes meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// The `len` bytes at `name` must be readable.
+    pub(crate) unsafe fn emit_at(
+        &mut self,
+        name: *const u8,
+        len: usize,
+        number: u64,
+        file_type: u32,
+    ) -> bool {
+        // As `dir_emit`, whose mask concerns flags that no `file_type` has.
+        // SAFETY: The context is valid by the invariant, and has an actor. Every actor copies the
+        // name, and takes its length as it is told here.
         unsafe {
-            bindings::erodax_dir_emit(
-                self.0,
-                name.as_ptr().cast(),
-                name.len() as c_int,
+            let context = self.0;
+            let Some(actor) = (*context).actor else {
+                return false;
+            };
+            actor(
+                context,
+                name.cast(),
+                len as c_int,
+                (*context).pos,
                 number,
                 file_type,
             )
