@@ -14,6 +14,7 @@ use kernel::{
 
 /// What an attribute's full name begins with.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
 pub(crate) enum Namespace {
     /// `user.`
     User,
@@ -28,6 +29,13 @@ pub(crate) enum Namespace {
 }
 
 impl Namespace {
+    /// The namespace that a handler has in its flags.
+    fn from_flags(flags: c_int) -> Option<Self> {
+        [Self::User, Self::Trusted, Self::Security]
+            .into_iter()
+            .find(|namespace| *namespace as c_int == flags)
+    }
+
     fn prefix(self) -> &'static [u8] {
         match self {
             Self::User => b"user.",
@@ -103,86 +111,45 @@ pub(super) struct Handlers<T>(PhantomData<T>);
 impl<T: FileSystem> Handlers<T> {
     /// Ends with a null.
     pub(super) const TABLE: &'static [*const bindings::xattr_handler; 4] = &[
-        &Self::handler(c"user.", Self::get_user),
-        &Self::handler(c"trusted.", Self::get_trusted),
-        &Self::handler(c"security.", Self::get_security),
+        &Self::handler(c"user.", Namespace::User),
+        &Self::handler(c"trusted.", Namespace::Trusted),
+        &Self::handler(c"security.", Namespace::Security),
         ptr::null(),
     ];
 
-    const fn handler(prefix: &'static CStr, get: Get) -> bindings::xattr_handler {
+    const fn handler(prefix: &'static CStr, namespace: Namespace) -> bindings::xattr_handler {
         bindings::xattr_handler {
             prefix: prefix.to_bytes_with_nul().as_ptr(),
-            get: Some(get),
+            flags: namespace as c_int,
+            get: Some(Self::get),
             ..pin_init::zeroed()
         }
     }
 
     /// # Safety
     ///
-    /// Called by the VFS with an inode of `T`, a name without its prefix, and a buffer of
-    /// `size` bytes, or none and 0; as all of these.
-    unsafe extern "C" fn get_user(
-        _handler: *const bindings::xattr_handler,
+    /// Called by the VFS with a handler of the table, an inode of `T`, a name without its
+    /// prefix, and a buffer of `size` bytes, or none and 0.
+    unsafe extern "C" fn get(
+        handler: *const bindings::xattr_handler,
         _dentry: *mut bindings::dentry,
         inode: *mut bindings::inode,
-        name: *const c_char,
-        buffer: *mut c_void,
-        size: usize,
-    ) -> c_int {
-        // SAFETY: By this function's own requirements.
-        unsafe { Self::get(inode, Namespace::User, name, buffer, size) }
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::get_user`].
-    unsafe extern "C" fn get_trusted(
-        _handler: *const bindings::xattr_handler,
-        _dentry: *mut bindings::dentry,
-        inode: *mut bindings::inode,
-        name: *const c_char,
-        buffer: *mut c_void,
-        size: usize,
-    ) -> c_int {
-        // SAFETY: By this function's own requirements.
-        unsafe { Self::get(inode, Namespace::Trusted, name, buffer, size) }
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::get_user`].
-    unsafe extern "C" fn get_security(
-        _handler: *const bindings::xattr_handler,
-        _dentry: *mut bindings::dentry,
-        inode: *mut bindings::inode,
-        name: *const c_char,
-        buffer: *mut c_void,
-        size: usize,
-    ) -> c_int {
-        // SAFETY: By this function's own requirements.
-        unsafe { Self::get(inode, Namespace::Security, name, buffer, size) }
-    }
-
-    /// # Safety
-    ///
-    /// See [`Self::get_user`].
-    unsafe fn get(
-        inode: *mut bindings::inode,
-        namespace: Namespace,
         name: *const c_char,
         buffer: *mut c_void,
         size: usize,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the caller's promise.
-            let (fs, data, name, out) = unsafe {
+            // SAFETY: By this function's own requirements.
+            let (flags, fs, data, name, out) = unsafe {
                 (
+                    (*handler).flags,
                     super_block::instance::<T>((*inode).i_sb),
                     InodeCell::<T>::data(inode),
                     CStr::from_char_ptr(name),
                     buffer_of(buffer.cast(), size),
                 )
             };
+            let namespace = Namespace::from_flags(flags).ok_or(EOPNOTSUPP)?;
             let len = fs.xattr(data, namespace, name.to_bytes(), out)?;
             Ok(c_int::try_from(len)?)
         })
@@ -223,15 +190,6 @@ impl<T: FileSystem> Handlers<T> {
         }
     }
 }
-
-type Get = unsafe extern "C" fn(
-    *const bindings::xattr_handler,
-    *mut bindings::dentry,
-    *mut bindings::inode,
-    *const c_char,
-    *mut c_void,
-    usize,
-) -> c_int;
 
 /// The value of an inode's ACL, in the format of the attribute.
 fn read_acl<T: FileSystem>(fs: &T, data: &T::Inode, namespace: Namespace) -> Result<KVec<u8>> {
