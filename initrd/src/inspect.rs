@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use erodax_format::image::Part;
+use erodax_format::names::Uuid;
 use erodax_format::superblock::{has_magic, SuperBlock};
 use erodax_format::{newc, Image};
 use serde::Serialize;
@@ -17,29 +18,6 @@ use crate::layout::PAGE;
 
 /// The largest alignment that is told apart: that of a huge page.
 const MAX_ALIGNMENT: u64 = 2 << 20;
-
-/// Bits of `feature_compat` and their names, by the kernel's `EROFS_FEATURE_COMPAT_*`.
-const COMPAT_NAMES: [&str; 6] = [
-    "sb_chksum",
-    "mtime",
-    "xattr_filter",
-    "shared_ea_in_metabox",
-    "plain_xattr_pfx",
-    "ishare_xattrs",
-];
-
-/// Bits of `feature_incompat`, by `EROFS_FEATURE_INCOMPAT_*`; some have two meanings.
-const INCOMPAT_NAMES: [&str; 9] = [
-    "lz4_0padding",
-    "compr_cfgs/big_pcluster",
-    "chunked_file",
-    "device_table/compr_head2",
-    "ztailpacking",
-    "fragments/dedupe",
-    "xattr_prefixes",
-    "48bit",
-    "metabox",
-];
 
 /// First bytes of what the kernel can decompress (its lib/decompress.c).
 const COMPRESSIONS: [(&[u8], &str); 8] = [
@@ -289,40 +267,18 @@ fn alignment_of(offset: u64) -> u64 {
 fn facts(superblock: &SuperBlock) -> SuperBlockFacts {
     let compat = superblock.feature_compat();
     let incompat = superblock.feature_incompat();
-    let mut features = names_of(compat, &COMPAT_NAMES, "compat");
-    features.extend(names_of(incompat, &INCOMPAT_NAMES, "incompat"));
     SuperBlockFacts {
         block_size: superblock.block_size(),
         blocks: superblock.blocks(),
         inodes: superblock.inodes(),
         feature_compat: compat,
         feature_incompat: incompat,
-        features,
-        uuid: format_uuid(superblock.uuid()),
+        features: superblock.features().map(|it| it.to_string()).collect(),
+        uuid: Uuid(superblock.uuid()).to_string(),
         label: String::from_utf8_lossy(superblock.volume_name()).into_owned(),
         build_time: superblock.build_time(),
         checksum: compat & 1 != 0,
     }
-}
-
-fn names_of(bits: u32, names: &[&str], kind: &str) -> Vec<String> {
-    (0..u32::BITS)
-        .filter(|bit| bits & (1 << bit) != 0)
-        .map(|bit| {
-            let known = usize::try_from(bit).ok().and_then(|bit| names.get(bit));
-            known.map_or_else(
-                || format!("{kind} {:#x}", 1u32 << bit),
-                |name| (*name).to_owned(),
-            )
-        })
-        .collect()
-}
-
-fn format_uuid(uuid: &[u8; 16]) -> String {
-    let hex: Vec<String> = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..4], &hex[4..6], &hex[6..8], &hex[8..10], &hex[10..]]
-        .map(|part| part.concat())
-        .join("-")
 }
 
 #[cfg(test)]
@@ -342,23 +298,5 @@ mod tests {
         ] {
             assert_eq!(alignment_of(offset), alignment, "{offset}");
         }
-    }
-
-    #[test]
-    fn unknown_features_show_as_numbers() {
-        assert_eq!(
-            names_of(0b11, &COMPAT_NAMES, "compat"),
-            ["sb_chksum", "mtime"]
-        );
-        assert_eq!(
-            names_of(1 << 31, &COMPAT_NAMES, "compat"),
-            ["compat 0x80000000"]
-        );
-    }
-
-    #[test]
-    fn uuids_have_their_usual_form() {
-        let bytes: [u8; 16] = std::array::from_fn(|i| u8::try_from(i).unwrap());
-        assert_eq!(format_uuid(&bytes), "00010203-0405-0607-0809-0a0b0c0d0e0f");
     }
 }

@@ -20,6 +20,7 @@
 //! | [`flat`] | where the bytes of uncompressed files are |
 //! | [`dir`] | lookup and listing of directories |
 //! | [`xattr`] | extended attributes |
+//! | [`names`] | how features and UUIDs are written |
 //! | [`newc`] | members of a newc cpio, and the images among them |
 //!
 //! # Examples
@@ -52,6 +53,7 @@ mod features;
 pub mod flat;
 pub mod image;
 pub mod inode;
+pub mod names;
 pub mod newc;
 mod record;
 pub mod superblock;
