@@ -103,6 +103,11 @@ impl View {
         })
     }
 
+    /// Whether both are the same bytes of the same region.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.region, &other.region) && self.base == other.base
+    }
+
     /// Whether the image begins at a page of memory, so that its pages can be mapped.
     pub(crate) fn is_aligned(&self) -> bool {
         self.offset_in_page() == 0

@@ -24,6 +24,7 @@
 
 /* Macros that bindgen cannot evaluate; Kbuild strips the prefix. */
 static const unsigned long ERODAX_CONST_SB_RDONLY = SB_RDONLY;
+static const unsigned long ERODAX_CONST_SB_ACTIVE = SB_ACTIVE;
 static const unsigned long ERODAX_CONST_SB_POSIXACL = SB_POSIXACL;
 static const unsigned long ERODAX_CONST_SB_NOATIME = SB_NOATIME;
 static const unsigned int ERODAX_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;

@@ -72,6 +72,11 @@ void *erodax_phys_to_virt(phys_addr_t addr)
 	return phys_to_virt(addr);
 }
 
+struct dentry *erodax_dget(struct dentry *dentry)
+{
+	return dget(dentry);
+}
+
 /* may_open_dev() of fs/namei.c, which is not exported. */
 bool erodax_may_open_dev(const struct path *path)
 {

@@ -18,6 +18,7 @@ void *erodax_page_address(struct page *page);
 phys_addr_t erodax_virt_to_phys(void *addr);
 void *erodax_phys_to_virt(phys_addr_t addr);
 
+struct dentry *erodax_dget(struct dentry *dentry);
 bool erodax_may_open_dev(const struct path *path);
 void erodax_inode_set_owner(struct inode *inode, u32 uid, u32 gid);
 bool erodax_inode_is_new(struct inode *inode);

@@ -7,12 +7,13 @@ mod dir;
 mod error;
 mod inode;
 mod options;
+mod sysfs;
 mod volume;
 mod xattr;
 
 use crate::vfs::{
-    self, Attributes, Context, Emitter, Extent, Fault, FileSystem, NameList, Namespace, NewInode,
-    Outcome,
+    self, Attribute, Attributes, Context, Emitter, Extent, Fault, FileSystem, NameList, Namespace,
+    NewInode, Outcome,
 };
 use erodax_format::{
     dir::NAME_MAX,
@@ -81,6 +82,8 @@ impl FileSystem for Erofs {
     type Inode = inode::Inode;
     type Options = Options;
 
+    const ATTRIBUTES: &'static [Attribute<Self>] = sysfs::ATTRIBUTES;
+
     fn set_option(
         options: &mut Options,
         context: &Context<'_>,
@@ -119,6 +122,10 @@ impl FileSystem for Erofs {
             return Err(EINVAL);
         }
         Ok(fs)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.devices.are_same(&other.devices) && self.options.are_same(&other.options)
     }
 
     fn reconfigure(&self, context: &Context<'_>, options: &Options) -> Result {

@@ -92,6 +92,12 @@ impl Devices {
         Ok(())
     }
 
+    /// Whether both are the same bytes in the same places.
+    pub(super) fn are_same(&self, other: &Self) -> bool {
+        let mut pairs = self.views().zip(other.views());
+        self.extra.len() == other.extra.len() && pairs.all(|(one, another)| one.is_same(another))
+    }
+
     /// Whether every device begins at a page of memory.
     pub(super) fn are_aligned(&self) -> bool {
         self.views().all(View::is_aligned)

@@ -4,7 +4,7 @@
 
 use super::{super_block, FileSystem};
 use crate::bindings;
-use core::{ffi::c_int, marker::PhantomData};
+use core::{ffi::c_int, marker::PhantomData, mem};
 use kernel::{
     cred::Credential,
     error::from_result,
@@ -124,8 +124,19 @@ impl<T: FileSystem> Operations<T> {
     ///
     /// See [`Self::free`].
     unsafe extern "C" fn get_tree(context: *mut bindings::fs_context) -> c_int {
-        // SAFETY: The context is one of `T`'s.
-        unsafe { bindings::get_tree_nodev(context, Some(super_block::fill::<T>)) }
+        from_result(|| {
+            // SAFETY: The context is one of `T`'s, which has no superblock yet.
+            unsafe {
+                // There is nothing to write to, whatever was asked for.
+                (*context).sb_flags |= bindings::SB_RDONLY as u32;
+                let fs = {
+                    let context = Context::from_raw(context);
+                    T::mount(&context, mem::take(&mut *context.options::<T>()))?
+                };
+                super_block::get(context, fs)?;
+            }
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -137,7 +148,7 @@ impl<T: FileSystem> Operations<T> {
             // is one of `T`'s.
             unsafe {
                 let fs = super_block::instance::<T>((*(*context).root).d_sb);
-                // There is nothing to write to, whatever was asked for.
+                // As in `get_tree`.
                 (*context).sb_flags |= bindings::SB_RDONLY as u32;
                 let context = Context::from_raw(context);
                 fs.reconfigure(&context, &*context.options::<T>())?;

@@ -23,6 +23,7 @@ mod registration;
 mod splice;
 mod stat;
 mod super_block;
+mod sysfs;
 mod xattr;
 
 pub(crate) use context::Context;
@@ -35,6 +36,7 @@ pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
 pub(crate) use stat::Attributes;
 pub(crate) use super_block::{Statistics, SuperParameters};
+pub(crate) use sysfs::Attribute;
 pub(crate) use xattr::{NameList, Namespace};
 
 use kernel::{iov::IovIterDest, page::BorrowedPage, prelude::*, seq_file::SeqFile};
@@ -46,6 +48,9 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Mount options as far as they are parsed.
     type Options: Default + Send + 'static;
 
+    /// What sysfs shows of each superblock.
+    const ATTRIBUTES: &'static [Attribute<Self>];
+
     /// Takes one option in; `value` is what stands behind the `=`.
     fn set_option(
         options: &mut Self::Options,
@@ -54,8 +59,12 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
         value: Option<&CStr>,
     ) -> Result;
 
-    /// Opens the context's source.
+    /// Opens the context's source. It gets a superblock of its own unless there is one already
+    /// of an instance that [is the same](Self::is_same).
     fn mount(context: &Context<'_>, options: Self::Options) -> Result<Self>;
+
+    /// Whether two instances cannot be told apart, options included. Must not sleep.
+    fn is_same(&self, other: &Self) -> bool;
 
     /// Whether a mounted instance can go on with other options.
     fn reconfigure(&self, context: &Context<'_>, options: &Self::Options) -> Result;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Filesystem types and their inode caches.
+//! Filesystem types, their inode caches and their directories in sysfs.
 
-use super::{context, inode, super_block, FileSystem};
+use super::{context, inode, super_block, sysfs, FileSystem};
 use crate::bindings;
 use core::{
     marker::PhantomData,
@@ -15,6 +15,8 @@ use kernel::{error::to_result, prelude::*, str::CStrExt, types::Opaque};
 pub(crate) struct FileSystemType<T> {
     raw: Opaque<bindings::file_system_type>,
     cache: AtomicPtr<bindings::kmem_cache>,
+    /// Where the superblocks' directories are made.
+    directory: AtomicPtr<bindings::kobject>,
     _of: PhantomData<T>,
 }
 
@@ -27,6 +29,7 @@ impl<T: FileSystem> FileSystemType<T> {
         Self {
             raw: Opaque::zeroed(),
             cache: AtomicPtr::new(ptr::null_mut()),
+            directory: AtomicPtr::new(ptr::null_mut()),
             _of: PhantomData,
         }
     }
@@ -35,6 +38,8 @@ impl<T: FileSystem> FileSystemType<T> {
     ///
     /// To be called once in the life of the module.
     pub(crate) fn register(&'static self, name: &'static CStr) -> Result<Registration<T>> {
+        let directory = sysfs::Root::new()?;
+        self.directory.store(directory.as_ptr(), Ordering::Relaxed);
         let cache = inode::create_cache::<T>()?;
         self.cache.store(cache, Ordering::Relaxed);
         let raw = self.raw.get();
@@ -48,12 +53,28 @@ impl<T: FileSystem> FileSystemType<T> {
             bindings::register_filesystem(raw)
         });
         match answer {
-            Ok(()) => Ok(Registration(self)),
+            Ok(()) => Ok(Registration {
+                of: self,
+                _directory: directory,
+            }),
             Err(error) => {
                 // SAFETY: Made above, and nothing was allocated from it.
                 unsafe { bindings::kmem_cache_destroy(cache) };
                 Err(error)
             }
+        }
+    }
+
+    /// The type that a superblock is of.
+    ///
+    /// # Safety
+    ///
+    /// `sb` must be a superblock of `T`.
+    unsafe fn of(sb: *const bindings::super_block) -> &'static Self {
+        // SAFETY: Superblocks of `T` are only made by a registered `FileSystemType<T>`.
+        unsafe {
+            let raw = Opaque::cast_from((*sb).s_type);
+            &*kernel::container_of!(raw, Self, raw)
         }
     }
 
@@ -63,26 +84,35 @@ impl<T: FileSystem> FileSystemType<T> {
     ///
     /// `sb` must be a superblock of `T`.
     pub(super) unsafe fn cache_of(sb: *const bindings::super_block) -> *mut bindings::kmem_cache {
-        // SAFETY: Superblocks of `T` are only made by a registered `FileSystemType<T>`.
-        let this = unsafe {
-            let raw = Opaque::cast_from((*sb).s_type);
-            &*kernel::container_of!(raw, Self, raw)
-        };
-        this.cache.load(Ordering::Relaxed)
+        // SAFETY: By the caller's promise.
+        unsafe { Self::of(sb) }.cache.load(Ordering::Relaxed)
+    }
+
+    /// Where the directories of a superblock's type are made in sysfs.
+    ///
+    /// # Safety
+    ///
+    /// `sb` must be a superblock of `T`.
+    pub(super) unsafe fn directory_of(sb: *const bindings::super_block) -> *mut bindings::kobject {
+        // SAFETY: By the caller's promise.
+        unsafe { Self::of(sb) }.directory.load(Ordering::Relaxed)
     }
 }
 
 /// A registered filesystem type; dropping it, as the module is unloaded, unregisters.
-pub(crate) struct Registration<T: 'static>(&'static FileSystemType<T>);
+pub(crate) struct Registration<T: 'static> {
+    of: &'static FileSystemType<T>,
+    _directory: sysfs::Root,
+}
 
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: Registered. Nothing is mounted, since superblocks hold the module; inodes
         // are freed by RCU callbacks, which the barrier waits for.
         unsafe {
-            bindings::unregister_filesystem(self.0.raw.get());
+            bindings::unregister_filesystem(self.of.raw.get());
             bindings::rcu_barrier();
-            bindings::kmem_cache_destroy(self.0.cache.load(Ordering::Relaxed));
+            bindings::kmem_cache_destroy(self.of.cache.load(Ordering::Relaxed));
         }
     }
 }

@@ -3,14 +3,15 @@
 //! `struct super_block`: one mounted instance.
 
 use super::{
-    context::Context,
     export,
     inode::{self, InodeCell},
+    registration::FileSystemType,
+    sysfs::Directory,
     xattr, FileSystem,
 };
 use crate::bindings;
 use core::{ffi::c_int, marker::PhantomData, ptr};
-use kernel::{error::from_result, prelude::*, seq_file::SeqFile};
+use kernel::{error::from_err_ptr, prelude::*, seq_file::SeqFile, str::CString};
 
 /// What a superblock says of its filesystem.
 pub(crate) struct SuperParameters {
@@ -36,78 +37,158 @@ pub(crate) struct Statistics {
     pub(crate) name_len: u32,
 }
 
+/// What is behind a superblock.
+struct Private<T: FileSystem> {
+    fs: T,
+    /// Its directory in sysfs, from `fill` to `kill`.
+    directory: Option<Pin<KBox<Directory<T>>>>,
+}
+
 /// The instance behind a superblock.
 ///
 /// # Safety
 ///
-/// `sb` must be a superblock of `T` that was filled, for as long as the reference is used.
+/// `sb` must be a superblock of `T` that [`get`] has made, for as long as the reference is used.
 pub(super) unsafe fn instance<'a, T: FileSystem>(sb: *const bindings::super_block) -> &'a T {
-    // SAFETY: `fill` has put a box of `T` there, which only `kill` takes back.
-    unsafe { &*(*sb).s_fs_info.cast::<T>() }
+    // SAFETY: `get` has put a box there, which only `kill` takes back. Only the other member is
+    // ever changed.
+    unsafe { &(*(*sb).s_fs_info.cast::<Private<T>>()).fs }
+}
+
+/// Gives a context the root of a superblock: of the one whose instance is the same as `fs`, or
+/// of a new one.
+///
+/// # Safety
+///
+/// `context` must be one of `T`'s, without a root.
+pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context, fs: T) -> Result {
+    let directory = None;
+    let private = KBox::into_raw(KBox::new(Private { fs, directory }, GFP_KERNEL)?);
+    // SAFETY: The context is valid, and `s_fs_info` unused until now. A new superblock takes the
+    // box over and clears it; what is left of it is not needed any more.
+    let sb = unsafe {
+        (*context).s_fs_info = private.cast();
+        let sb = bindings::sget_fc(
+            context,
+            Some(is_same::<T>),
+            Some(bindings::set_anon_super_fc),
+        );
+        let left = core::mem::replace(&mut (*context).s_fs_info, ptr::null_mut());
+        if !left.is_null() {
+            drop(KBox::from_raw(left.cast::<Private<T>>()));
+        }
+        from_err_ptr(sb)?
+    };
+    // SAFETY: The superblock is held and locked for us. It is new if it has no root, and then
+    // nobody else uses it until it is active.
+    unsafe {
+        if (*sb).s_root.is_null() {
+            fill::<T>(sb).inspect_err(|_| bindings::deactivate_locked_super(sb))?;
+            (*sb).s_flags |= bindings::SB_ACTIVE;
+        }
+        (*context).root = bindings::erodax_dget((*sb).s_root);
+    }
+    Ok(())
+}
+
+/// Whether a superblock is the one for what a context has opened.
+///
+/// # Safety
+///
+/// Called by `sget_fc` with a superblock of `T` that is not dead and the context of [`get`].
+unsafe extern "C" fn is_same<T: FileSystem>(
+    sb: *mut bindings::super_block,
+    context: *mut bindings::fs_context,
+) -> c_int {
+    // SAFETY: `sget_fc` calls this under `sb_lock`, under which a superblock is listed with its
+    // instance, and marked dead before `kill` frees that. `get` has opened the other one.
+    let is_same = unsafe {
+        let opened = (*context).s_fs_info.cast::<Private<T>>();
+        instance::<T>(sb).is_same(&(*opened).fs)
+    };
+    c_int::from(is_same)
 }
 
 /// Fills a new superblock in.
 ///
 /// # Safety
 ///
-/// Called by `get_tree_nodev` with a new superblock of `T`.
-pub(super) unsafe extern "C" fn fill<T: FileSystem>(
+/// `sb` must be a superblock that [`get`] has just made.
+unsafe fn fill<T: FileSystem>(sb: *mut bindings::super_block) -> Result {
+    // SAFETY: By the caller's promise.
+    let parameters = unsafe { instance::<T>(sb) }.parameters();
+    // SAFETY: The superblock is ours to be filled in.
+    unsafe {
+        (*sb).s_flags |= bindings::SB_RDONLY | bindings::SB_NOATIME;
+        (*sb).s_magic = parameters.magic as usize;
+        (*sb).s_blocksize_bits = parameters.block_bits as u8;
+        (*sb).s_blocksize = 1 << parameters.block_bits;
+        (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
+        (*sb).s_time_gran = 1;
+        (*sb).s_uuid.b = parameters.uuid;
+        (*sb).s_uuid_len = parameters.uuid.len() as u8;
+        (*sb).s_xattr = xattr::Handlers::<T>::TABLE.as_ptr();
+        if parameters.has_acls {
+            (*sb).s_flags |= bindings::SB_POSIXACL;
+        }
+        (*sb).s_op = Operations::<T>::TABLE;
+        (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
+    }
+    // SAFETY: The superblock is filled in.
+    let root = unsafe { inode::get::<T>(sb, parameters.root)? };
+    // SAFETY: `d_make_root` takes the reference to the inode over.
+    let dentry = unsafe { bindings::d_make_root(root) };
+    if dentry.is_null() {
+        return Err(ENOMEM);
+    }
+    // SAFETY: As above. Nobody else looks at the directory.
+    unsafe {
+        (*sb).s_root = dentry;
+        let private = (*sb).s_fs_info.cast::<Private<T>>();
+        (*private).directory = Some(directory_of(sb)?);
+    }
+    Ok(())
+}
+
+/// Makes a superblock's directory in sysfs, and gives both the same name: that of mountinfo for
+/// the superblock.
+///
+/// # Safety
+///
+/// `sb` must be a new superblock of `T`.
+unsafe fn directory_of<T: FileSystem>(
     sb: *mut bindings::super_block,
-    context: *mut bindings::fs_context,
-) -> c_int {
-    from_result(|| {
-        // SAFETY: The context is one of `T`'s, and valid during this call.
-        let fs = unsafe {
-            let context = Context::from_raw(context);
-            T::mount(&context, core::mem::take(&mut *context.options::<T>()))?
-        };
-        let parameters = fs.parameters();
-        let fs = KBox::new(fs, GFP_KERNEL)?;
-        // SAFETY: The superblock is ours to be filled in; `kill` takes the box back, after a
-        // failure here as well.
-        unsafe {
-            (*sb).s_fs_info = KBox::into_raw(fs).cast();
-            (*sb).s_flags |= bindings::SB_RDONLY | bindings::SB_NOATIME;
-            (*sb).s_magic = parameters.magic as usize;
-            (*sb).s_blocksize_bits = parameters.block_bits as u8;
-            (*sb).s_blocksize = 1 << parameters.block_bits;
-            (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
-            (*sb).s_time_gran = 1;
-            (*sb).s_uuid.b = parameters.uuid;
-            (*sb).s_uuid_len = parameters.uuid.len() as u8;
-            (*sb).s_xattr = xattr::Handlers::<T>::TABLE.as_ptr();
-            if parameters.has_acls {
-                (*sb).s_flags |= bindings::SB_POSIXACL;
-            }
-            (*sb).s_op = Operations::<T>::TABLE;
-            (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
-        }
-        // SAFETY: The superblock is filled in.
-        let root = unsafe { inode::get::<T>(sb, parameters.root)? };
-        // SAFETY: `d_make_root` takes the reference to the inode over.
-        let dentry = unsafe { bindings::d_make_root(root) };
-        if dentry.is_null() {
-            return Err(ENOMEM);
-        }
-        // SAFETY: As above.
-        unsafe { (*sb).s_root = dentry };
-        Ok(0)
-    })
+) -> Result<Pin<KBox<Directory<T>>>> {
+    // SAFETY: By the caller's promise.
+    let (number, id) = unsafe { ((*sb).s_dev, &mut (*sb).s_id) };
+    let (major, minor) = (number >> bindings::MINORBITS, number & bindings::MINORMASK);
+    let name = CString::try_from_fmt(fmt!("{}:{}", major, minor))?;
+    let bytes = name.to_bytes_with_nul();
+    id.get_mut(..bytes.len())
+        .ok_or(EINVAL)?
+        .copy_from_slice(bytes);
+    // SAFETY: The type is registered, and so has a root; `kill` drops the directory before the
+    // instance.
+    unsafe {
+        let root = FileSystemType::<T>::directory_of(sb);
+        Directory::new(root, &name, instance::<T>(sb))
+    }
 }
 
 /// Ends a superblock.
 ///
 /// # Safety
 ///
-/// Called by the VFS with a superblock of `T`, filled or not.
+/// Called by the VFS with a superblock that [`get`] has made, filled or not.
 pub(super) unsafe extern "C" fn kill<T: FileSystem>(sb: *mut bindings::super_block) {
-    // SAFETY: No inode is left after `kill_anon_super`, so that nobody uses the instance.
+    // SAFETY: The directory must go first, as its name can be used again after `kill_anon_super`.
+    // No inode is left then, and `is_same` is not called any more, so that nobody uses the
+    // instance.
     unsafe {
+        let private = (*sb).s_fs_info.cast::<Private<T>>();
+        drop((*private).directory.take());
         bindings::kill_anon_super(sb);
-        let fs = (*sb).s_fs_info.cast::<T>();
-        if !fs.is_null() {
-            drop(KBox::from_raw(fs));
-        }
+        drop(KBox::from_raw(private));
     }
 }
 

@@ -25,6 +25,9 @@ use crate::{
 
 const CLASS: &str = "/sys/class/erodax";
 
+/// Where there is a directory for each superblock.
+pub(crate) const MOUNTS: &str = "/sys/fs/erodax";
+
 /// The name of an undamaged small image, which suites with bad images have beside them.
 pub(crate) const GOOD: &str = "good";
 
@@ -278,6 +281,7 @@ pub(crate) struct Footprint {
     devices: String,
     nodes: BTreeSet<PathBuf>,
     class: bool,
+    mounts: bool,
     modules: Vec<String>,
 }
 
@@ -292,6 +296,7 @@ impl Footprint {
             devices: fs::read_to_string("/proc/devices")?,
             nodes: nodes?.into_iter().map(|entry| entry.path()).collect(),
             class: Path::new(CLASS).exists(),
+            mounts: Path::new(MOUNTS).exists(),
             modules: modules
                 .lines()
                 .filter_map(|line| line.split(' ').next())

@@ -15,6 +15,7 @@ mod payload;
 mod reading;
 mod regions;
 mod stock;
+mod superblocks;
 mod unaligned;
 mod xattrs;
 mod zoo;
@@ -35,6 +36,7 @@ pub const ALL: &[&Suite] = &[
     &options::SUITE,
     &xattrs::SUITE,
     &mounts::SUITE,
+    &superblocks::SUITE,
     &devices::SUITE,
     &unaligned::SUITE,
     &freed::SUITE,

@@ -20,7 +20,7 @@ use crate::{
     },
     expectation::sha256,
     image::{Content, Image, HELLO},
-    suites::zoo,
+    suites::zoo::{self, serve_devices},
     tests, Machine, Suite,
 };
 
@@ -303,14 +303,6 @@ fn bad_devices() -> Result<()> {
     }
     check_mountable()?;
     unload(module)
-}
-
-/// Serves the image with two devices as what it is.
-fn serve_devices() -> Result<Module> {
-    let module = serve_initrd()?;
-    let regions = zoo::regions_of_devices()?;
-    unload(module)?;
-    load(&format!("region={regions}")).context("insmod")
 }
 
 /// Every file of the tree whose data is on a further device.

@@ -5,10 +5,11 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
+use erodax_agent::guest::module::Module;
 
 use crate::{
-    erodax::Device,
+    erodax::{load, serve_initrd, unload, Device},
     image::{Content, Image},
 };
 
@@ -78,6 +79,14 @@ pub(super) fn regions_of_devices() -> Result<String> {
     ensure!(size < whole.size, "{size} bytes, of {}", whole.size);
     let (address, data) = (whole.address, whole.size - size);
     Ok(format!("{address:#x},{size},{:#x},{data}", address + size))
+}
+
+/// Serves [`DEVICES`] as what it is.
+pub(super) fn serve_devices() -> Result<Module> {
+    let module = serve_initrd()?;
+    let regions = regions_of_devices()?;
+    unload(module)?;
+    load(&format!("region={regions}")).context("insmod")
 }
 
 const fn zoo(name: &'static str, mkfs: &'static [&'static str]) -> Image {
