@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{ensure, Context, Result};
 use erodax_agent::guest::{
+    kmsg::KernelLog,
     module,
     mount::{Mount, MountAttrFlags},
 };
@@ -19,8 +20,8 @@ use rustix::{
 
 use crate::{
     erodax::{
-        check_mountable, check_no_leak, mount, mount_refused, mount_source, serve_initrd, unload,
-        Device, Footprint, GOOD,
+        check_mountable, check_no_leak, messages, mount, mount_refused, mount_source, serve_initrd,
+        unload, Device, Footprint, GOOD,
     },
     image::{Content, Image},
     tests, Machine, Suite,
@@ -45,6 +46,9 @@ pub(super) static SUITE: Suite = Suite {
         source_is_a_block_device,
         source_through_a_symlink,
         source_on_a_nodev_filesystem,
+        source_as_an_option,
+        source_not_given,
+        source_given_twice,
         unknown_option,
         bad_dax_value,
         two_images_at_once,
@@ -155,6 +159,58 @@ fn source_on_a_nodev_filesystem() -> Result<()> {
     )?;
     mount_refused(&node, "dax", Errno::ACCESS, &["nodev"])?;
     tmpfs.unmount()?;
+    unload(module)
+}
+
+/// What mount(8) cannot say, but mount(2) and fstab can.
+fn source_as_an_option() -> Result<()> {
+    let module = serve_initrd()?;
+    let node = Device::of(GOOD)?.node;
+    for data in ["source=NODE,dax", "dax,source=NODE"] {
+        let data = data.replace("NODE", &node.display().to_string());
+        let mount = Mount::with_data("erofs", None, &data, Path::new("/mnt/option"))?;
+        ensure!(mount.path().join("hello").exists());
+        let mounts = fs::read_to_string("/proc/mounts")?;
+        let shown = format!("{} /mnt/option erofs ro,", node.display());
+        ensure!(mounts.contains(&shown), "{mounts}");
+        mount.unmount()?;
+    }
+    unload(module)
+}
+
+fn source_not_given() -> Result<()> {
+    let module = serve_initrd()?;
+    let mut log = KernelLog::from_now()?;
+    let refused = Mount::with_data("erofs", None, "dax", Path::new("/mnt/none"));
+    ensure!(refused.is_err_and(|errno| errno == Errno::INVAL));
+    let said = messages(&mut log)?;
+    ensure!(
+        said.len() == 1 && said[0].contains("no source given"),
+        "{said:?}"
+    );
+    check_mountable()?;
+    unload(module)
+}
+
+/// Which one would be meant?
+fn source_given_twice() -> Result<()> {
+    let module = serve_initrd()?;
+    let (node, target) = (Device::of(GOOD)?.node, Path::new("/mnt/twice"));
+    let again = format!("source={}", node.display());
+    let refused = Mount::with_data("erofs", Some(&node), &again, target);
+    ensure!(refused.is_err_and(|errno| errno == Errno::INVAL));
+    let error = mount_source(&node, &again, "twice")
+        .err()
+        .context("mounted")?;
+    ensure!(
+        error.errno == Errno::INVAL
+            && error
+                .log
+                .iter()
+                .any(|line| line.contains("Multiple sources")),
+        "{error}"
+    );
+    check_mountable()?;
     unload(module)
 }
 

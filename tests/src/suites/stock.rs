@@ -16,7 +16,7 @@ use erodax_agent::guest::{
     mount::Mount,
     TestFn,
 };
-use rustix::io::Errno;
+use rustix::{fs::stat, io::Errno};
 
 use crate::{
     compare,
@@ -54,6 +54,8 @@ pub(super) static SUITE: Suite = Suite {
         Test::new("stock_is_first", stock_is_first),
         Test::new("stock_is_second", stock_is_second),
         Test::new("beside_each_other", beside_each_other),
+        Test::new("same_answers_to_sources", same_answers_to_sources),
+        Test::new("mounted_twice", mounted_twice),
         long("same_answers", same_answers),
         long("same_answers_with_features", same_answers_with_features),
         long("same_answers_in_small_blocks", same_answers_in_small_blocks),
@@ -104,6 +106,65 @@ fn beside_each_other() -> Result<()> {
         "the wrong driver spoke: {lines:?}"
     );
     Ok(())
+}
+
+/// What comes of a source that is given as an option, twice, or not at all.
+fn same_answers_to_sources() -> Result<()> {
+    let _stock = module::load("erofs")?;
+    let _brd = module::load("brd")?;
+    let module = serve_initrd_as_other()?;
+    let node = Device::of(GOOD)?.node;
+    copy(&node, DISK)?;
+    let answers = |fstype: &str, source: &Path| {
+        let (option, target) = (format!("source={}", source.display()), Path::new("/mnt/it"));
+        let unmounted = |mount: Mount| mount.unmount();
+        [
+            Mount::with_data(fstype, None, &option, target).and_then(unmounted),
+            Mount::with_data(fstype, Some(source), "", target).and_then(unmounted),
+            Mount::with_data(fstype, Some(source), &option, target).and_then(unmounted),
+            Mount::with_data(fstype, None, "", target).and_then(unmounted),
+            Mount::with_data(fstype, None, "source=", target).and_then(unmounted),
+            Mount::with_data(fstype, None, "source=/no/such", target).and_then(unmounted),
+        ]
+    };
+    let (ours, theirs) = (
+        answers(OTHER_NAME, &node),
+        answers("erofs", Path::new(DISK)),
+    );
+    ensure!(ours == theirs, "ours {ours:?}, theirs {theirs:?}");
+    ensure!(ours[..2] == [Ok(()); 2], "{ours:?}");
+    unload(module)
+}
+
+/// Stock ignores the options of a second mount; for the other one, see the suite `superblocks`.
+fn mounted_twice() -> Result<()> {
+    let _stock = module::load("erofs")?;
+    let _brd = module::load("brd")?;
+    let module = serve_initrd_as_other()?;
+    let node = Device::of(GOOD)?.node;
+    copy(&node, DISK)?;
+    let number = |mount: &Mount| stat(mount.path()).map(|stat| stat.st_dev);
+    let mount = |source: &Path, fstype: &str, options: &str, target: &str| {
+        Mount::new(fstype, source, options, Path::new("/mnt").join(target))
+    };
+    let theirs = |options: &str, target: &str| mount(Path::new(DISK), "erofs", options, target);
+    let ours = |options: &str, target: &str| mount(&node, OTHER_NAME, options, target);
+
+    let first = theirs("ro,acl", "first")?;
+    let second = theirs("ro,noacl", "second")?;
+    ensure!(number(&first)? == number(&second)?);
+    ensure!(second.shown_options() == first.shown_options());
+    let third = theirs("", "third").err().context("mounted")?;
+    ensure!(third.errno == Errno::BUSY, "{third}");
+    drop((first, second));
+
+    let first = ours("ro,acl", "first")?;
+    let second = ours("ro,noacl", "second")?;
+    ensure!(number(&first)? != number(&second)?);
+    let third = ours("", "third")?;
+    ensure!(number(&first)? == number(&third)?);
+    drop((first, second, third));
+    unload(module)
 }
 
 /// Every file of every image, through both drivers.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Questions about files for which there is no safe function: file handles, FIEMAP, the
-//! filesystem's label and leases.
+//! filesystem's label and leases; and mount(2) without a source.
 #![expect(
     unsafe_code,
-    reason = "name_to_handle_at, open_by_handle_at, leases and these ioctls have no safe form"
+    reason = "these system calls and ioctls have no safe form, or none with all of their arguments"
 )]
 
 use std::{
@@ -15,6 +15,7 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
+    ptr,
 };
 
 /// `MAX_HANDLE_SZ`
@@ -165,6 +166,29 @@ pub fn label(file: impl AsFd) -> io::Result<Vec<u8>> {
 pub fn read_lease(file: impl AsFd) -> io::Result<()> {
     // SAFETY: changes nothing but the file's lease.
     let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+    check(result.into()).map(drop)
+}
+
+/// mount(2) without flags: `data` has the options, and `source` may be missing.
+///
+/// # Errors
+/// The system call's.
+pub fn mount(source: Option<&Path>, target: &Path, fstype: &str, data: &str) -> io::Result<()> {
+    let string = |path: &Path| CString::new(path.as_os_str().as_bytes());
+    let source = source.map(string).transpose()?;
+    let (target, fstype, data) = (string(target)?, CString::new(fstype)?, CString::new(data)?);
+    // SAFETY: all of them are strings, but for a missing source, which may be null.
+    let result = unsafe {
+        libc::mount(
+            source
+                .as_ref()
+                .map_or(ptr::null(), |source| source.as_ptr()),
+            target.as_ptr(),
+            fstype.as_ptr(),
+            0,
+            data.as_ptr().cast(),
+        )
+    };
     check(result.into()).map(drop)
 }
 

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::calls;
 pub use rustix::mount::MountAttrFlags;
 use rustix::{
     fs::CWD,
@@ -113,6 +114,24 @@ impl Mount {
                 log: read_log(context),
             }),
         }
+    }
+
+    /// Mounts through mount(2), whose options are one string; `source` may be missing.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn with_data(
+        fstype: &str,
+        source: Option<&Path>,
+        data: &str,
+        target: &Path,
+    ) -> Result<Self, Errno> {
+        let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        fs::create_dir_all(target).map_err(errno)?;
+        calls::mount(source, target, fstype, data).map_err(errno)?;
+        Ok(Self {
+            target: target.to_owned(),
+        })
     }
 
     /// Where it is mounted.
