@@ -20,6 +20,7 @@
 #include <linux/splice.h>
 #include <linux/statfs.h>
 
+#include "erodax_trace.h"
 #include "helpers.h"
 
 /* Macros that bindgen cannot evaluate; Kbuild strips the prefix. */

@@ -2,10 +2,14 @@
 
 //! The bytes of regular files: reading, mapping, and filling the page cache.
 
-use super::{inode::Inode, Erofs};
+use super::{error::errno, inode::Inode, Erofs};
 use crate::{
     dax::{zero_iter, Run, View},
-    vfs::{self, position_of, Fault, Outcome, Place},
+    vfs::{
+        self, position_of,
+        trace::{self, Asker, MapBlocks},
+        Fault, Outcome, Place,
+    },
 };
 use erodax_format::{flat::Extent, inode::Layout, Error as FormatError};
 use kernel::{
@@ -37,7 +41,7 @@ impl Erofs {
         let mut done = 0;
         while done < wanted {
             let asked = (wanted - done) as u64;
-            let extent = self.extent(inode, position + done as u64, asked)?;
+            let extent = self.extent(inode, position + done as u64, asked, Asker::Access)?;
             let (len, copied) = match extent {
                 Extent::Data {
                     device,
@@ -78,42 +82,80 @@ impl Erofs {
         Ok(())
     }
 
-    fn extent(&self, inode: &Inode, position: u64, wanted: u64) -> Result<Extent> {
-        inode
+    fn extent(&self, inode: &Inode, position: u64, wanted: u64, asker: Asker) -> Result<Extent> {
+        let (device, nid) = (self.device_number, inode.disk.nid);
+        trace::map_blocks_enter(device, nid, position, wanted, asker);
+        let extent = inode
             .disk
-            .extent_for(&self.devices, &self.sb, position, wanted)
-            .map_err(|error| self.report(inode.disk.nid, error))
+            .extent_for(&self.devices, &self.sb, position, wanted);
+        trace::map_blocks_exit(device, nid, asker, || {
+            let map = self.traced(inode, position, extent);
+            (map, extent.map(drop).map_err(errno))
+        });
+        extent.map_err(|error| self.report(nid, error))
+    }
+
+    /// An extent as trace events have it.
+    fn traced(
+        &self,
+        inode: &Inode,
+        position: u64,
+        extent: Result<Extent, FormatError>,
+    ) -> MapBlocks {
+        let mut map = MapBlocks {
+            la: position,
+            ..MapBlocks::default()
+        };
+        match extent {
+            Ok(Extent::Data {
+                device,
+                offset,
+                len,
+            }) => {
+                (map.pa, map.llen, map.plen) = (offset, len, len);
+                map.deviceid = device.into();
+                map.mflags = MapBlocks::MAPPED;
+                if position >= inode.blocks_len(&self.sb) {
+                    map.mflags |= MapBlocks::META;
+                }
+            }
+            Ok(Extent::Hole { len }) => map.llen = len,
+            Err(_) => {}
+        }
+        map
     }
 
     /// Where the bytes from `position` on lie in their device.
     pub(super) fn place_at(&self, inode: &Inode, position: u64) -> Result<vfs::Extent> {
-        Ok(match self.extent(inode, position, u64::MAX)? {
-            Extent::Hole { len } => vfs::Extent {
-                len,
-                place: Place::Hole,
-            },
-            Extent::Data {
-                device,
-                offset,
-                len,
-            } => {
-                let before = match device {
-                    0 => self.options.offset,
-                    _ => 0,
-                };
-                let tail = inode
-                    .disk
-                    .inline_tail(&self.sb)
-                    .map_err(|error| self.report(inode.disk.nid, error))?;
-                vfs::Extent {
+        Ok(
+            match self.extent(inode, position, u64::MAX, Asker::Report)? {
+                Extent::Hole { len } => vfs::Extent {
                     len,
-                    place: Place::Data {
-                        address: offset.saturating_add(before),
-                        is_inline: tail.is_some_and(|tail| tail.pos <= position),
-                    },
+                    place: Place::Hole,
+                },
+                Extent::Data {
+                    device,
+                    offset,
+                    len,
+                } => {
+                    let before = match device {
+                        0 => self.options.offset,
+                        _ => 0,
+                    };
+                    let tail = inode
+                        .disk
+                        .inline_tail(&self.sb)
+                        .map_err(|error| self.report(inode.disk.nid, error))?;
+                    vfs::Extent {
+                        len,
+                        place: Place::Data {
+                            address: offset.saturating_add(before),
+                            is_inline: tail.is_some_and(|tail| tail.pos <= position),
+                        },
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 
     /// Answers a page fault: with the image's own pages, or with a copy of the last page.
@@ -158,18 +200,19 @@ impl Erofs {
             Layout::FlatInline if inode.blocks_len(&self.sb) > position => 0,
             _ => position,
         };
-        let (device, offset, len) = match self.extent(inode, start, position - start + PAGE)? {
-            Extent::Data {
-                device,
-                offset,
-                len,
-            } => (device, offset, len),
-            Extent::Hole { len } if is_page_of(position - start, len, inode, position) => {
-                return Ok(Backing::Hole)
-            }
-            // A hole ends inside the page: its bytes are put together as a last page's are.
-            Extent::Hole { .. } => (0, 0, 0),
-        };
+        let (device, offset, len) =
+            match self.extent(inode, start, position - start + PAGE, Asker::Access)? {
+                Extent::Data {
+                    device,
+                    offset,
+                    len,
+                } => (device, offset, len),
+                Extent::Hole { len } if is_page_of(position - start, len, inode, position) => {
+                    return Ok(Backing::Hole)
+                }
+                // A hole ends inside the page: its bytes are put together as a last page's are.
+                Extent::Hole { .. } => (0, 0, 0),
+            };
         let Some(view) = self.devices.view(device) else {
             return Err(self.report(inode.disk.nid, FormatError::NoDevice));
         };

@@ -3,7 +3,7 @@
 //! Inodes.
 
 use super::Erofs;
-use crate::vfs::NewInode;
+use crate::vfs::{trace, NewInode};
 use core::sync::atomic::AtomicU64;
 use erodax_format::{
     flat::Extent,
@@ -49,6 +49,10 @@ impl Erofs {
 
     /// An inode for the VFS.
     pub(super) fn new_inode(&self, nid: u64) -> Result<NewInode<Inode>> {
+        trace::fill_inode(self.device_number, nid, || {
+            let offset = self.sb.inode_offset(nid).unwrap_or(u64::MAX);
+            (offset, self.sb.block_bits())
+        });
         let disk = self.read_inode(nid)?;
         let target = match disk.file_type() {
             FileType::Symlink => Some(self.read_target(&disk)?),

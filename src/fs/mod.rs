@@ -12,8 +12,8 @@ mod volume;
 mod xattr;
 
 use crate::vfs::{
-    self, Attribute, Attributes, Context, Emitter, Extent, Fault, FileSystem, NameList, Namespace,
-    NewInode, Outcome,
+    self, Attribute, Attributes, Context, DeviceNumber, Emitter, Extent, Fault, FileSystem,
+    NameList, Namespace, NewInode, Outcome,
 };
 use erodax_format::{
     dir::NAME_MAX,
@@ -69,6 +69,8 @@ pub(crate) struct Erofs {
     zero_page: Page,
     /// The mount's source, for messages.
     source: CString,
+    /// What trace events name it by.
+    device_number: DeviceNumber,
 }
 
 impl Erofs {
@@ -115,6 +117,7 @@ impl FileSystem for Erofs {
             options,
             zero_page: vfs::new_page(|_| Ok(()))?,
             source: source.to_cstring()?,
+            device_number: DeviceNumber::default(),
         };
         let root = fs.read_inode(fs.sb.root_nid())?;
         if root.file_type() != FileType::Directory {
@@ -122,6 +125,10 @@ impl FileSystem for Erofs {
             return Err(EINVAL);
         }
         Ok(fs)
+    }
+
+    fn set_device_number(&mut self, number: DeviceNumber) {
+        self.device_number = number;
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -2,7 +2,7 @@
 
 //! Directories: lookup and readdir.
 
-use super::{extent, file, inode, inode::InodeCell, stat, super_block, xattr, FileSystem};
+use super::{extent, file, inode, inode::InodeCell, stat, super_block, trace, xattr, FileSystem};
 use crate::bindings;
 use core::{ffi::c_int, marker::PhantomData, ptr, slice};
 use kernel::{error::from_result, prelude::*};
@@ -98,7 +98,7 @@ impl<T: FileSystem> Operations<T> {
     unsafe extern "C" fn lookup(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
-        _flags: u32,
+        flags: u32,
     ) -> *mut bindings::dentry {
         // SAFETY: By this function's own requirements; the name does not change meanwhile.
         let (sb, data, name) = unsafe {
@@ -110,6 +110,8 @@ impl<T: FileSystem> Operations<T> {
                 slice::from_raw_parts(name.name.cast::<u8>(), len),
             )
         };
+        // SAFETY: By this function's own requirements.
+        unsafe { trace::lookup::<T>(dir, name, flags) };
         if name.len() > NAME_MAX {
             return ENAMETOOLONG.to_ptr();
         }

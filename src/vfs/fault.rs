@@ -26,6 +26,11 @@ impl Outcome {
     pub(crate) const NOTHING_THERE: Self = Self(bindings::vm_fault_reason_VM_FAULT_SIGBUS);
     /// The kernel has been given the page, to copy it for the process.
     const PAGE_GIVEN: Self = Self(0);
+
+    /// As the kernel has it.
+    pub(super) fn code(self) -> bindings::vm_fault_t {
+        self.0
+    }
 }
 
 impl From<Error> for Outcome {
@@ -54,6 +59,10 @@ impl<'a> Fault<'a> {
     pub(crate) unsafe fn from_raw(raw: *mut bindings::vm_fault) -> Self {
         // INVARIANT: By the caller's promise; `map_readonly` refuses the other mappings.
         Self(raw, PhantomData)
+    }
+
+    pub(super) fn as_ptr(&self) -> *const bindings::vm_fault {
+        self.0
     }
 
     fn place(&self) -> &bindings::vm_fault__bindgen_ty_1 {

@@ -6,7 +6,7 @@ use super::{
     extent,
     fault::{map_readonly, Fault, FaultHandler, Outcome, VmOperations},
     inode::InodeCell,
-    splice, stat, super_block, xattr, FileSystem,
+    splice, stat, super_block, trace, xattr, FileSystem,
 };
 use crate::bindings;
 use core::marker::PhantomData;
@@ -193,6 +193,9 @@ impl<T: FileSystem> FaultHandler for Faults<T> {
                 InodeCell::<T>::data(inode),
             )
         };
-        fs.fault(data, fault)
+        let outcome = fs.fault(data, fault);
+        // SAFETY: As above.
+        unsafe { trace::fault::<T>(fault, outcome) };
+        outcome
     }
 }

@@ -2,7 +2,7 @@
 
 //! The page cache, for files whose memory cannot be mapped as it is.
 
-use super::{inode::InodeCell, super_block, FileSystem};
+use super::{inode::InodeCell, super_block, trace, FileSystem};
 use crate::bindings;
 use core::{marker::PhantomData, slice};
 use kernel::{error::from_result, ffi::c_int, prelude::*};
@@ -28,13 +28,18 @@ impl<T: FileSystem> Operations<T> {
         folio: *mut bindings::folio,
     ) -> c_int {
         // SAFETY: By this function's own requirements.
-        from_result(|| unsafe { Self::fill(folio) }.map(|()| 0))
+        from_result(|| unsafe {
+            trace::read_folio::<T>(folio);
+            Self::fill(folio).map(|()| 0)
+        })
     }
 
     /// # Safety
     ///
     /// Called by the page cache with locked folios, not up to date, of a file of `T`.
     unsafe extern "C" fn readahead(request: *mut bindings::readahead_control) {
+        // SAFETY: By this function's own requirements.
+        unsafe { trace::readahead::<T>(request) };
         loop {
             // SAFETY: The request is valid; this takes its next folio.
             let folio = unsafe { bindings::erodax_readahead_folio(request) };

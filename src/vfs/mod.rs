@@ -24,6 +24,7 @@ mod splice;
 mod stat;
 mod super_block;
 mod sysfs;
+pub(crate) mod trace;
 mod xattr;
 
 pub(crate) use context::Context;
@@ -37,6 +38,7 @@ pub(crate) use registration::{FileSystemType, Registration};
 pub(crate) use stat::Attributes;
 pub(crate) use super_block::{Statistics, SuperParameters};
 pub(crate) use sysfs::Attribute;
+pub(crate) use trace::DeviceNumber;
 pub(crate) use xattr::{NameList, Namespace};
 
 use kernel::{iov::IovIterDest, page::BorrowedPage, prelude::*, seq_file::SeqFile};
@@ -62,6 +64,9 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Opens the context's source. It gets a superblock of its own unless there is one already
     /// of an instance that [is the same](Self::is_same).
     fn mount(context: &Context<'_>, options: Self::Options) -> Result<Self>;
+
+    /// Tells the instance under which number it is mounted, before anything else is asked of it.
+    fn set_device_number(&mut self, number: DeviceNumber);
 
     /// Whether two instances cannot be told apart, options included. Must not sleep.
     fn is_same(&self, other: &Self) -> bool;

@@ -7,6 +7,7 @@ use super::{
     inode::{self, InodeCell},
     registration::FileSystemType,
     sysfs::Directory,
+    trace::DeviceNumber,
     xattr, FileSystem,
 };
 use crate::bindings;
@@ -50,8 +51,8 @@ struct Private<T: FileSystem> {
 ///
 /// `sb` must be a superblock of `T` that [`get`] has made, for as long as the reference is used.
 pub(super) unsafe fn instance<'a, T: FileSystem>(sb: *const bindings::super_block) -> &'a T {
-    // SAFETY: `get` has put a box there, which only `kill` takes back. Only the other member is
-    // ever changed.
+    // SAFETY: `get` has put a box there, which only `kill` takes back. Since `set` only the other
+    // member is changed.
     unsafe { &(*(*sb).s_fs_info.cast::<Private<T>>()).fs }
 }
 
@@ -68,11 +69,7 @@ pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context, fs: 
     // box over and clears it; what is left of it is not needed any more.
     let sb = unsafe {
         (*context).s_fs_info = private.cast();
-        let sb = bindings::sget_fc(
-            context,
-            Some(is_same::<T>),
-            Some(bindings::set_anon_super_fc),
-        );
+        let sb = bindings::sget_fc(context, Some(is_same::<T>), Some(set::<T>));
         let left = core::mem::replace(&mut (*context).s_fs_info, ptr::null_mut());
         if !left.is_null() {
             drop(KBox::from_raw(left.cast::<Private<T>>()));
@@ -89,6 +86,28 @@ pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context, fs: 
         (*context).root = bindings::erodax_dget((*sb).s_root);
     }
     Ok(())
+}
+
+/// Gives a new superblock its number.
+///
+/// # Safety
+///
+/// Called by `sget_fc` with a superblock of `T` that has taken an instance over, and the context
+/// of [`get`].
+unsafe extern "C" fn set<T: FileSystem>(
+    sb: *mut bindings::super_block,
+    context: *mut bindings::fs_context,
+) -> c_int {
+    // SAFETY: By this function's own requirements. Nobody else knows of the superblock, so that
+    // its instance is ours to be changed.
+    unsafe {
+        let answer = bindings::set_anon_super_fc(sb, context);
+        if answer == 0 {
+            let private = &mut *(*sb).s_fs_info.cast::<Private<T>>();
+            private.fs.set_device_number(DeviceNumber::of(sb));
+        }
+        answer
+    }
 }
 
 /// Whether a superblock is the one for what a context has opened.
