@@ -12,7 +12,12 @@ use super::{
 };
 use crate::bindings;
 use core::{ffi::c_int, marker::PhantomData, ptr};
-use kernel::{error::from_err_ptr, prelude::*, seq_file::SeqFile, str::CString};
+use kernel::{
+    error::{from_err_ptr, to_result},
+    prelude::*,
+    seq_file::SeqFile,
+    str::{CStrExt, CString},
+};
 
 /// What a superblock says of its filesystem.
 pub(crate) struct SuperParameters {
@@ -135,7 +140,10 @@ unsafe extern "C" fn is_same<T: FileSystem>(
 /// `sb` must be a superblock that [`get`] has just made.
 unsafe fn fill<T: FileSystem>(sb: *mut bindings::super_block) -> Result {
     // SAFETY: By the caller's promise.
-    let parameters = unsafe { instance::<T>(sb) }.parameters();
+    let parameters = unsafe {
+        name_and_set_up(sb)?;
+        instance::<T>(sb).parameters()
+    };
     // SAFETY: The superblock is ours to be filled in.
     unsafe {
         (*sb).s_flags |= bindings::SB_RDONLY | bindings::SB_NOATIME;
@@ -169,15 +177,13 @@ unsafe fn fill<T: FileSystem>(sb: *mut bindings::super_block) -> Result {
     Ok(())
 }
 
-/// Makes a superblock's directory in sysfs, and gives both the same name: that of mountinfo for
-/// the superblock.
+/// Gives a new superblock the name that mountinfo has for it, and with it settings of readahead,
+/// in /sys/class/bdi: without them a page cache is filled page by page.
 ///
 /// # Safety
 ///
-/// `sb` must be a new superblock of `T`.
-unsafe fn directory_of<T: FileSystem>(
-    sb: *mut bindings::super_block,
-) -> Result<Pin<KBox<Directory<T>>>> {
+/// `sb` must be a superblock that [`get`] has just made.
+unsafe fn name_and_set_up(sb: *mut bindings::super_block) -> Result {
     // SAFETY: By the caller's promise.
     let (number, id) = unsafe { ((*sb).s_dev, &mut (*sb).s_id) };
     let (major, minor) = (number >> bindings::MINORBITS, number & bindings::MINORMASK);
@@ -186,11 +192,27 @@ unsafe fn directory_of<T: FileSystem>(
     id.get_mut(..bytes.len())
         .ok_or(EINVAL)?
         .copy_from_slice(bytes);
-    // SAFETY: The type is registered, and so has a root; `kill` drops the directory before the
-    // instance.
+    // SAFETY: By the caller's promise; the format is only read, and its argument is a string.
+    to_result(unsafe {
+        let format = c"%s".as_char_ptr().cast_mut();
+        bindings::super_setup_bdi_name(sb, format, name.as_char_ptr())
+    })
+}
+
+/// Makes a superblock's directory in sysfs.
+///
+/// # Safety
+///
+/// `sb` must be a new superblock of `T`, with its name.
+unsafe fn directory_of<T: FileSystem>(
+    sb: *mut bindings::super_block,
+) -> Result<Pin<KBox<Directory<T>>>> {
+    // SAFETY: The type is registered, and so has a root; the name is a string; `kill` drops the
+    // directory before the instance.
     unsafe {
         let root = FileSystemType::<T>::directory_of(sb);
-        Directory::new(root, &name, instance::<T>(sb))
+        let name = CStr::from_char_ptr((*sb).s_id.as_ptr());
+        Directory::new(root, name, instance::<T>(sb))
     }
 }
 
