@@ -20,7 +20,7 @@ mod sysfs;
 pub(crate) use device::Devices;
 pub(crate) use mapping::Run;
 pub(crate) use memory::zero_iter;
-pub(crate) use source::View;
+pub(crate) use source::{DeviceId, SourceError, View};
 
 use crate::bindings;
 use kernel::{error::to_result, prelude::*};

@@ -66,6 +66,24 @@ impl fmt::Display for SourceError {
     }
 }
 
+/// A device that can be mounted; all paths of one device lead to the same.
+#[derive(PartialEq, Eq)]
+pub(crate) struct DeviceId {
+    /// Character or block device.
+    kind: u32,
+    number: bindings::dev_t,
+}
+
+impl DeviceId {
+    /// The device that a path such as /dev/erodax0 leads to.
+    pub(crate) fn of(path: &CStr) -> Result<Self, SourceError> {
+        let path = Path::lookup(path).map_err(SourceError::Path)?;
+        path.check_device()?;
+        let (kind, number) = path.node();
+        Ok(Self { kind, number })
+    }
+}
+
 /// An image in memory, as a mount sees it.
 ///
 /// Derefs to the image's bytes.
@@ -101,11 +119,6 @@ impl View {
             base: self.base.checked_add(offset)?,
             ..self
         })
-    }
-
-    /// Whether both are the same bytes of the same region.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.region, &other.region) && self.base == other.base
     }
 
     /// Whether the image begins at a page of memory, so that its pages can be mapped.
@@ -200,12 +213,8 @@ impl Path {
 
     /// That the path is of one of our devices and may be used.
     fn check_device(&self) -> Result<(), SourceError> {
-        // SAFETY: The dentry is positive and held by the invariant.
-        let (mode, number) = unsafe {
-            let inode = (*self.0.dentry).d_inode;
-            (u32::from((*inode).i_mode), (*inode).i_rdev)
-        };
-        match mode & bindings::S_IFMT {
+        let (kind, number) = self.node();
+        match kind {
             bindings::S_IFCHR if is_ours(number) => {
                 // SAFETY: The path is valid by the invariant.
                 if unsafe { bindings::erodax_may_open_dev(&self.0) } {
@@ -216,6 +225,18 @@ impl Path {
             }
             bindings::S_IFCHR | bindings::S_IFBLK => Err(SourceError::OtherDevice),
             _ => Err(SourceError::NoDevice),
+        }
+    }
+
+    /// The type of the file, and its number if it is a device's node.
+    fn node(&self) -> (u32, bindings::dev_t) {
+        // SAFETY: The dentry is positive and held by the invariant.
+        unsafe {
+            let inode = (*self.0.dentry).d_inode;
+            (
+                u32::from((*inode).i_mode) & bindings::S_IFMT,
+                (*inode).i_rdev,
+            )
         }
     }
 

@@ -5,6 +5,7 @@
 mod data;
 mod dir;
 mod error;
+mod identity;
 mod inode;
 mod options;
 mod sysfs;
@@ -21,6 +22,7 @@ use erodax_format::{
     superblock::SuperBlock,
     xattr::{Prefix, Prefixes},
 };
+use identity::Identity;
 use kernel::{
     iov::IovIterDest,
     page::{BorrowedPage, Page},
@@ -80,9 +82,18 @@ impl Erofs {
     }
 }
 
+/// What is to be mounted.
+fn source_of<'a>(context: &'a Context<'_>) -> Result<&'a CStr> {
+    context.source().ok_or_else(|| {
+        context.error(fmt!("no source given: mount one of /dev/erodaxN"));
+        EINVAL
+    })
+}
+
 impl FileSystem for Erofs {
     type Inode = inode::Inode;
     type Options = Options;
+    type Identity = Identity;
 
     const ATTRIBUTES: &'static [Attribute<Self>] = sysfs::ATTRIBUTES;
 
@@ -95,11 +106,13 @@ impl FileSystem for Erofs {
         options.set(context, key, value)
     }
 
-    fn mount(context: &Context<'_>, options: Options) -> Result<Self> {
-        let Some(source) = context.source() else {
-            context.error(fmt!("no source given: mount one of /dev/erodaxN"));
-            return Err(EINVAL);
-        };
+    fn identity(context: &Context<'_>, options: &Options) -> Result<Identity> {
+        Identity::of(context, source_of(context)?, options)
+    }
+
+    fn mount(context: &Context<'_>, sb: vfs::SuperBlock, options: Options) -> Result<Self> {
+        let device_number = sb.number();
+        let source = source_of(context)?;
         let (devices, sb) = Devices::open(context, source, &options)?;
         let mut prefixes = KVec::new();
         for prefix in Prefixes::new(&devices, &sb) {
@@ -117,7 +130,7 @@ impl FileSystem for Erofs {
             options,
             zero_page: vfs::new_page(|_| Ok(()))?,
             source: source.to_cstring()?,
-            device_number: DeviceNumber::default(),
+            device_number,
         };
         let root = fs.read_inode(fs.sb.root_nid())?;
         if root.file_type() != FileType::Directory {
@@ -125,14 +138,6 @@ impl FileSystem for Erofs {
             return Err(EINVAL);
         }
         Ok(fs)
-    }
-
-    fn set_device_number(&mut self, number: DeviceNumber) {
-        self.device_number = number;
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.devices.are_same(&other.devices) && self.options.are_same(&other.options)
     }
 
     fn reconfigure(&self, context: &Context<'_>, options: &Options) -> Result {

@@ -59,14 +59,6 @@ impl Options {
         self.cache_strategy.unwrap_or_default()
     }
 
-    /// Whether both have the same effect on what they are given for.
-    pub(super) fn are_same(&self, other: &Self) -> bool {
-        self.dax == other.dax
-            && self.has_user_xattrs() == other.has_user_xattrs()
-            && self.has_acls() == other.has_acls()
-            && self.cache_strategy() == other.cache_strategy()
-    }
-
     fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.devices.iter().map(|path| path.to_bytes())
     }

@@ -6,7 +6,10 @@ use super::{
     error::errno,
     options::{Dax, Options},
 };
-use crate::{dax::View, vfs::Context};
+use crate::{
+    dax::{SourceError, View},
+    vfs::Context,
+};
 use erodax_format::{
     superblock::SuperBlock,
     volume::{DeviceSlot, Volume},
@@ -92,12 +95,6 @@ impl Devices {
         Ok(())
     }
 
-    /// Whether both are the same bytes in the same places.
-    pub(super) fn are_same(&self, other: &Self) -> bool {
-        let mut pairs = self.views().zip(other.views());
-        self.extra.len() == other.extra.len() && pairs.all(|(one, another)| one.is_same(another))
-    }
-
     /// Whether every device begins at a page of memory.
     pub(super) fn are_aligned(&self) -> bool {
         self.views().all(View::is_aligned)
@@ -133,9 +130,18 @@ impl Volume for Devices {
     }
 }
 
-fn open_view(context: &Context<'_>, path: &CStr) -> Result<View> {
-    View::open(path, context.credentials()).map_err(|error| {
+/// Tells the mounter why a device cannot be used.
+pub(super) fn said<D>(
+    context: &Context<'_>,
+    path: &CStr,
+    device: Result<D, SourceError>,
+) -> Result<D> {
+    device.map_err(|error| {
         context.error(fmt!("{}: {}", BStr::from_bytes(path.to_bytes()), error));
         error.errno()
     })
+}
+
+fn open_view(context: &Context<'_>, path: &CStr) -> Result<View> {
+    said(context, path, View::open(path, context.credentials()))
 }

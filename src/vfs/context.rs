@@ -4,7 +4,7 @@
 
 use super::{super_block, FileSystem};
 use crate::bindings;
-use core::{ffi::c_int, marker::PhantomData, mem};
+use core::{ffi::c_int, marker::PhantomData};
 use kernel::{
     cred::Credential,
     error::from_result,
@@ -129,11 +129,7 @@ impl<T: FileSystem> Operations<T> {
             unsafe {
                 // There is nothing to write to, whatever was asked for.
                 (*context).sb_flags |= bindings::SB_RDONLY as u32;
-                let fs = {
-                    let context = Context::from_raw(context);
-                    T::mount(&context, mem::take(&mut *context.options::<T>()))?
-                };
-                super_block::get(context, fs)?;
+                super_block::get::<T>(context)?;
             }
             Ok(0)
         })

@@ -36,7 +36,7 @@ pub(crate) use log::may_log;
 pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
 pub(crate) use stat::Attributes;
-pub(crate) use super_block::{Statistics, SuperParameters};
+pub(crate) use super_block::{Statistics, SuperBlock, SuperParameters};
 pub(crate) use sysfs::Attribute;
 pub(crate) use trace::DeviceNumber;
 pub(crate) use xattr::{NameList, Namespace};
@@ -49,6 +49,9 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     type Inode: Send + Sync + 'static;
     /// Mount options as far as they are parsed.
     type Options: Default + Send + 'static;
+    /// What a superblock is known by: mounts with the same one share it. The comparison must not
+    /// sleep.
+    type Identity: PartialEq + Send + Sync + 'static;
 
     /// What sysfs shows of each superblock.
     const ATTRIBUTES: &'static [Attribute<Self>];
@@ -61,15 +64,11 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
         value: Option<&CStr>,
     ) -> Result;
 
-    /// Opens the context's source. It gets a superblock of its own unless there is one already
-    /// of an instance that [is the same](Self::is_same).
-    fn mount(context: &Context<'_>, options: Self::Options) -> Result<Self>;
+    /// What would be mounted, and how.
+    fn identity(context: &Context<'_>, options: &Self::Options) -> Result<Self::Identity>;
 
-    /// Tells the instance under which number it is mounted, before anything else is asked of it.
-    fn set_device_number(&mut self, number: DeviceNumber);
-
-    /// Whether two instances cannot be told apart, options included. Must not sleep.
-    fn is_same(&self, other: &Self) -> bool;
+    /// Opens the context's source, for a superblock that is new.
+    fn mount(context: &Context<'_>, sb: SuperBlock, options: Self::Options) -> Result<Self>;
 
     /// Whether a mounted instance can go on with other options.
     fn reconfigure(&self, context: &Context<'_>, options: &Self::Options) -> Result;

@@ -3,6 +3,7 @@
 //! `struct super_block`: one mounted instance.
 
 use super::{
+    context::Context,
     export,
     inode::{self, InodeCell},
     registration::FileSystemType,
@@ -11,7 +12,12 @@ use super::{
     xattr, FileSystem,
 };
 use crate::bindings;
-use core::{ffi::c_int, marker::PhantomData, ptr};
+use core::{
+    ffi::c_int,
+    marker::PhantomData,
+    mem::{self, MaybeUninit},
+    ptr,
+};
 use kernel::{
     error::{from_err_ptr, to_result},
     prelude::*,
@@ -43,49 +49,113 @@ pub(crate) struct Statistics {
     pub(crate) name_len: u32,
 }
 
+/// A superblock, as the filesystem sees the one that it is mounted with.
+#[derive(Clone, Copy)]
+pub(crate) struct SuperBlock(*mut bindings::super_block);
+
+impl SuperBlock {
+    /// # Safety
+    ///
+    /// `raw` must be a superblock, and stay one as long as the value is used.
+    unsafe fn from_raw(raw: *mut bindings::super_block) -> Self {
+        Self(raw)
+    }
+
+    /// What trace events name it by.
+    pub(crate) fn number(self) -> DeviceNumber {
+        // SAFETY: By the promise of `from_raw`; superblocks get their number when they are made.
+        unsafe { DeviceNumber::of(self.0) }
+    }
+}
+
 /// What is behind a superblock.
+///
+/// # Invariants
+///
+/// `fs` is initialized if `is_ready`. It becomes so once, before the superblock is used by
+/// others, and stays until this is dropped.
 struct Private<T: FileSystem> {
-    fs: T,
+    identity: T::Identity,
+    fs: MaybeUninit<T>,
+    is_ready: bool,
     /// Its directory in sysfs, from `fill` to `kill`.
     directory: Option<Pin<KBox<Directory<T>>>>,
+}
+
+impl<T: FileSystem> Drop for Private<T> {
+    fn drop(&mut self) {
+        if self.is_ready {
+            // SAFETY: By the invariant.
+            unsafe { self.fs.assume_init_drop() };
+        }
+    }
+}
+
+/// What is behind a superblock.
+///
+/// # Safety
+///
+/// `sb` must be a superblock of `T`.
+unsafe fn private<T: FileSystem>(sb: *const bindings::super_block) -> *mut Private<T> {
+    // SAFETY: `sget_fc` has given the superblock the box of `get`, which only `kill` takes back.
+    unsafe { (*sb).s_fs_info.cast() }
 }
 
 /// The instance behind a superblock.
 ///
 /// # Safety
 ///
-/// `sb` must be a superblock of `T` that [`get`] has made, for as long as the reference is used.
+/// `sb` must be a superblock of `T` that was filled, for as long as the reference is used.
 pub(super) unsafe fn instance<'a, T: FileSystem>(sb: *const bindings::super_block) -> &'a T {
-    // SAFETY: `get` has put a box there, which only `kill` takes back. Since `set` only the other
-    // member is changed.
-    unsafe { &(*(*sb).s_fs_info.cast::<Private<T>>()).fs }
+    // SAFETY: `fill` has initialized it, and nobody changes it.
+    unsafe { (*private::<T>(sb)).fs.assume_init_ref() }
 }
 
-/// Gives a context the root of a superblock: of the one whose instance is the same as `fs`, or
-/// of a new one.
+/// Gives a context the root of a superblock: of the one with the same identity, or of a new one.
 ///
 /// # Safety
 ///
 /// `context` must be one of `T`'s, without a root.
-pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context, fs: T) -> Result {
-    let directory = None;
-    let private = KBox::into_raw(KBox::new(Private { fs, directory }, GFP_KERNEL)?);
+pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context) -> Result {
+    // SAFETY: By the caller's promise.
+    let identity = unsafe {
+        let context = Context::from_raw(context);
+        T::identity(&context, &*context.options::<T>())?
+    };
+    // INVARIANT: Not ready, and so not initialized.
+    let private = Private::<T> {
+        identity,
+        fs: MaybeUninit::uninit(),
+        is_ready: false,
+        directory: None,
+    };
+    let private = KBox::into_raw(KBox::new(private, GFP_KERNEL)?);
     // SAFETY: The context is valid, and `s_fs_info` unused until now. A new superblock takes the
     // box over and clears it; what is left of it is not needed any more.
-    let sb = unsafe {
+    unsafe {
         (*context).s_fs_info = private.cast();
-        let sb = bindings::sget_fc(context, Some(is_same::<T>), Some(set::<T>));
-        let left = core::mem::replace(&mut (*context).s_fs_info, ptr::null_mut());
+        let answer = get_root::<T>(context);
+        let left = mem::replace(&mut (*context).s_fs_info, ptr::null_mut());
         if !left.is_null() {
             drop(KBox::from_raw(left.cast::<Private<T>>()));
         }
-        from_err_ptr(sb)?
-    };
-    // SAFETY: The superblock is held and locked for us. It is new if it has no root, and then
-    // nobody else uses it until it is active.
+        answer
+    }
+}
+
+/// The second part of [`get`].
+///
+/// # Safety
+///
+/// As for [`get`]; the context has what will be behind its superblock.
+unsafe fn get_root<T: FileSystem>(context: *mut bindings::fs_context) -> Result {
+    // SAFETY: By the caller's promise. What `sget_fc` returns is held and locked for us. It is
+    // new if it has no root, and then nobody else uses it until it is active.
     unsafe {
+        let set = bindings::set_anon_super_fc;
+        let sb = from_err_ptr(bindings::sget_fc(context, Some(is_same::<T>), Some(set)))?;
         if (*sb).s_root.is_null() {
-            fill::<T>(sb).inspect_err(|_| bindings::deactivate_locked_super(sb))?;
+            fill::<T>(sb, context).inspect_err(|_| bindings::deactivate_locked_super(sb))?;
             (*sb).s_flags |= bindings::SB_ACTIVE;
         }
         (*context).root = bindings::erodax_dget((*sb).s_root);
@@ -93,29 +163,7 @@ pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context, fs: 
     Ok(())
 }
 
-/// Gives a new superblock its number.
-///
-/// # Safety
-///
-/// Called by `sget_fc` with a superblock of `T` that has taken an instance over, and the context
-/// of [`get`].
-unsafe extern "C" fn set<T: FileSystem>(
-    sb: *mut bindings::super_block,
-    context: *mut bindings::fs_context,
-) -> c_int {
-    // SAFETY: By this function's own requirements. Nobody else knows of the superblock, so that
-    // its instance is ours to be changed.
-    unsafe {
-        let answer = bindings::set_anon_super_fc(sb, context);
-        if answer == 0 {
-            let private = &mut *(*sb).s_fs_info.cast::<Private<T>>();
-            private.fs.set_device_number(DeviceNumber::of(sb));
-        }
-        answer
-    }
-}
-
-/// Whether a superblock is the one for what a context has opened.
+/// Whether a superblock is the one that a context asks for.
 ///
 /// # Safety
 ///
@@ -124,24 +172,34 @@ unsafe extern "C" fn is_same<T: FileSystem>(
     sb: *mut bindings::super_block,
     context: *mut bindings::fs_context,
 ) -> c_int {
-    // SAFETY: `sget_fc` calls this under `sb_lock`, under which a superblock is listed with its
-    // instance, and marked dead before `kill` frees that. `get` has opened the other one.
+    // SAFETY: `sget_fc` calls this under `sb_lock`, under which a superblock is listed with what
+    // is behind it, and marked dead before `kill` frees that. Identities do not change.
     let is_same = unsafe {
-        let opened = (*context).s_fs_info.cast::<Private<T>>();
-        instance::<T>(sb).is_same(&(*opened).fs)
+        let asked = (*context).s_fs_info.cast::<Private<T>>();
+        (*private::<T>(sb)).identity == (*asked).identity
     };
     c_int::from(is_same)
 }
 
-/// Fills a new superblock in.
+/// Mounts what a context asks for as a new superblock.
 ///
 /// # Safety
 ///
-/// `sb` must be a superblock that [`get`] has just made.
-unsafe fn fill<T: FileSystem>(sb: *mut bindings::super_block) -> Result {
-    // SAFETY: By the caller's promise.
+/// `sb` must be a superblock that `sget_fc` has just made for `context`.
+unsafe fn fill<T: FileSystem>(
+    sb: *mut bindings::super_block,
+    context: *mut bindings::fs_context,
+) -> Result {
+    // SAFETY: By the caller's promise. Others look at the identity only.
+    // INVARIANT: Initialized before it is ready.
     let parameters = unsafe {
         name_and_set_up(sb)?;
+        let context = Context::from_raw(context);
+        let options = mem::take(&mut *context.options::<T>());
+        let fs = T::mount(&context, SuperBlock::from_raw(sb), options)?;
+        let private = private::<T>(sb);
+        (&raw mut (*private).fs).write(MaybeUninit::new(fs));
+        (*private).is_ready = true;
         instance::<T>(sb).parameters()
     };
     // SAFETY: The superblock is ours to be filled in.
@@ -171,8 +229,7 @@ unsafe fn fill<T: FileSystem>(sb: *mut bindings::super_block) -> Result {
     // SAFETY: As above. Nobody else looks at the directory.
     unsafe {
         (*sb).s_root = dentry;
-        let private = (*sb).s_fs_info.cast::<Private<T>>();
-        (*private).directory = Some(directory_of(sb)?);
+        (*private::<T>(sb)).directory = Some(directory_of(sb)?);
     }
     Ok(())
 }
@@ -220,13 +277,13 @@ unsafe fn directory_of<T: FileSystem>(
 ///
 /// # Safety
 ///
-/// Called by the VFS with a superblock that [`get`] has made, filled or not.
+/// Called by the VFS with a superblock of `T`, filled or not.
 pub(super) unsafe extern "C" fn kill<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: The directory must go first, as its name can be used again after `kill_anon_super`.
-    // No inode is left then, and `is_same` is not called any more, so that nobody uses the
-    // instance.
+    // No inode is left then, and `is_same` is not called any more, so that nobody uses what is
+    // behind the superblock.
     unsafe {
-        let private = (*sb).s_fs_info.cast::<Private<T>>();
+        let private = private::<T>(sb);
         drop((*private).directory.take());
         bindings::kill_anon_super(sb);
         drop(KBox::from_raw(private));

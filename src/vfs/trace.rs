@@ -23,7 +23,7 @@ impl MapBlocks {
 }
 
 /// What a superblock is known by in stat(2) and mountinfo.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct DeviceNumber(bindings::dev_t);
 
 impl DeviceNumber {
