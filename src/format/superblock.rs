@@ -478,6 +478,11 @@ impl SuperBlock {
         self.packed.as_ref()
     }
 
+    /// Whether the image can have compressed inodes.
+    pub fn has_algorithms(&self) -> bool {
+        self.algorithms != 0
+    }
+
     /// Fails if the image cannot have compressed inodes.
     pub(crate) fn check_algorithms(&self) -> Result<()> {
         match self.algorithms {

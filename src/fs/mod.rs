@@ -171,7 +171,7 @@ impl FileSystem for Erofs {
     }
 
     fn show_options(&self, out: &SeqFile) {
-        self.options.show(out);
+        self.options.show(out, self.sb.has_algorithms());
     }
 
     fn inode(&self, key: u64) -> Result<NewInode<inode::Inode>> {

@@ -131,15 +131,19 @@ impl Options {
         Ok(())
     }
 
-    /// Writes the options as mountinfo shows them.
-    pub(super) fn show(&self, out: &SeqFile) {
+    /// Writes the options as mountinfo shows them: how compressed data is cached only where there
+    /// can be some.
+    pub(super) fn show(&self, out: &SeqFile, is_compressed: bool) {
         let or_no = |is_on: bool| if is_on { "" } else { "no" };
         seq_print!(out, ",{}user_xattr", or_no(self.has_user_xattrs()));
         seq_print!(out, ",{}acl", or_no(self.has_acls()));
-        match self.cache_strategy() {
-            CacheStrategy::Disabled => seq_print!(out, ",cache_strategy=disabled"),
-            CacheStrategy::Readahead => seq_print!(out, ",cache_strategy=readahead"),
-            CacheStrategy::Readaround => seq_print!(out, ",cache_strategy=readaround"),
+        if is_compressed {
+            let strategy = match self.cache_strategy() {
+                CacheStrategy::Disabled => "disabled",
+                CacheStrategy::Readahead => "readahead",
+                CacheStrategy::Readaround => "readaround",
+            };
+            seq_print!(out, ",cache_strategy={}", strategy);
         }
         match self.dax {
             Dax::Auto => {}

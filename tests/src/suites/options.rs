@@ -19,10 +19,20 @@ use crate::{
         serve_initrd, unload, Device, GOOD,
     },
     expectation::sha256,
-    image::{Content, Image, HELLO},
+    image::{Content, Damage, Field, Image, HELLO},
     suites::zoo::{self, serve_devices},
     tests, Machine, Suite,
 };
+
+/// The good image, but its superblock says that compressed files may be in it.
+const LZ4: Image = Image::damaged(
+    "lz4",
+    &[Damage {
+        field: Field::feature_incompat,
+        value: 1,
+        checksum_fixed: true,
+    }],
+);
 
 pub(super) static SUITE: Suite = Suite {
     name: "options",
@@ -30,12 +40,14 @@ pub(super) static SUITE: Suite = Suite {
         images: &[
             Image::good(GOOD, Content::Small),
             Image::good("second", Content::Small),
+            LZ4,
             zoo::DEVICES,
         ],
         ..Machine::RETAINING
     },
     tests: tests![
         shown,
+        cache_strategy_is_shown,
         last_one_counts,
         wrong_values,
         remount_that_changes_nothing,
@@ -55,8 +67,8 @@ fn fields(mount: &Mount) -> Result<Vec<String>> {
     Ok(line.split(',').map(str::to_owned).collect())
 }
 
-fn check_shown(given: &str, shown: &[&str]) -> Result<()> {
-    let mount = mount(GOOD, given)?;
+fn check_shown(image: &str, given: &str, shown: &[&str]) -> Result<()> {
+    let mount = mount(image, given)?;
     let fields = fields(&mount)?;
     let is_shown = |option: &&str| fields.iter().any(|field| field == option);
     ensure!(
@@ -69,34 +81,48 @@ fn check_shown(given: &str, shown: &[&str]) -> Result<()> {
 
 fn shown() -> Result<()> {
     let module = serve_initrd()?;
-    check_shown("", &["user_xattr", "acl", "cache_strategy=readaround"])?;
+    check_shown(GOOD, "", &["user_xattr", "acl"])?;
     for (given, shown) in [
         ("user_xattr", "user_xattr"),
         ("nouser_xattr", "nouser_xattr"),
         ("acl", "acl"),
         ("noacl", "noacl"),
-        ("cache_strategy=disabled", "cache_strategy=disabled"),
-        ("cache_strategy=readahead", "cache_strategy=readahead"),
-        ("cache_strategy=readaround", "cache_strategy=readaround"),
         ("dax", "dax=always"),
         ("dax=always", "dax=always"),
         ("dax=never", "dax=never"),
     ] {
-        check_shown(given, &[shown])?;
+        check_shown(GOOD, given, &[shown])?;
     }
     // What is shown can be given again.
     let all = "nouser_xattr,noacl,cache_strategy=disabled,dax=never";
-    check_shown(all, &all.split(',').collect::<Vec<_>>())?;
+    check_shown(LZ4.name, all, &all.split(',').collect::<Vec<_>>())?;
+    unload(module)
+}
+
+/// It is taken for any image, but shown only where there can be compressed data, as stock does.
+fn cache_strategy_is_shown() -> Result<()> {
+    let module = serve_initrd()?;
+    check_shown(LZ4.name, "", &["cache_strategy=readaround"])?;
+    for strategy in ["disabled", "readahead", "readaround"] {
+        let given = format!("cache_strategy={strategy}");
+        check_shown(LZ4.name, &given, &[&given])?;
+        let mount = mount(GOOD, &given)?;
+        let shown = mount.shown_options().context("not in /proc/mounts")?;
+        ensure!(!shown.contains("cache_strategy"), "{shown}");
+        mount.unmount()?;
+    }
     unload(module)
 }
 
 fn last_one_counts() -> Result<()> {
     let module = serve_initrd()?;
     check_shown(
+        GOOD,
         "noacl,acl,user_xattr,nouser_xattr",
         &["acl", "nouser_xattr"],
     )?;
     check_shown(
+        LZ4.name,
         "dax=never,dax,cache_strategy=disabled,cache_strategy=readahead",
         &["dax=always", "cache_strategy=readahead"],
     )?;
