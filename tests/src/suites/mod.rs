@@ -16,6 +16,7 @@ mod reading;
 mod regions;
 mod stock;
 mod superblocks;
+mod tracing;
 mod unaligned;
 mod xattrs;
 mod zoo;
@@ -37,6 +38,7 @@ pub const ALL: &[&Suite] = &[
     &xattrs::SUITE,
     &mounts::SUITE,
     &superblocks::SUITE,
+    &tracing::SUITE,
     &devices::SUITE,
     &unaligned::SUITE,
     &freed::SUITE,

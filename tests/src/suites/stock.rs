@@ -56,6 +56,7 @@ pub(super) static SUITE: Suite = Suite {
         Test::new("beside_each_other", beside_each_other),
         Test::new("same_answers_to_sources", same_answers_to_sources),
         Test::new("mounted_twice", mounted_twice),
+        Test::new("same_options_shown", same_options_shown),
         long("same_answers", same_answers),
         long("same_answers_with_features", same_answers_with_features),
         long("same_answers_in_small_blocks", same_answers_in_small_blocks),
@@ -164,6 +165,33 @@ fn mounted_twice() -> Result<()> {
     let third = ours("", "third")?;
     ensure!(number(&first)? == number(&third)?);
     drop((first, second, third));
+    unload(module)
+}
+
+fn same_options_shown() -> Result<()> {
+    let _stock = module::load("erofs")?;
+    let _brd = module::load("brd")?;
+    let module = serve_initrd_as_other()?;
+    let node = Device::of(GOOD)?.node;
+    copy(&node, DISK)?;
+    let shown = |fstype: &str, source: &Path, options: &str| -> Result<_> {
+        let mount = Mount::new(fstype, source, options, "/mnt/shown")?;
+        let shown = mount.shown_options().context("not in /proc/mounts")?;
+        mount.unmount()?;
+        Ok(shown)
+    };
+    for options in [
+        "",
+        "nouser_xattr",
+        "noacl",
+        "cache_strategy=disabled",
+        "dax=never",
+        "acl,noacl,dax=never,cache_strategy=readahead",
+    ] {
+        let ours = shown(OTHER_NAME, &node, options)?;
+        let theirs = shown("erofs", Path::new(DISK), options)?;
+        ensure!(ours == theirs, "{options:?}: ours {ours}, theirs {theirs}");
+    }
     unload(module)
 }
 

@@ -89,7 +89,8 @@ fn shared_by_mounts_with_the_same_options() -> Result<()> {
         ("", ""),
         ("dax", "dax=always"),
         ("dax=never", "user_xattr,dax=never,acl"),
-        ("noacl", "cache_strategy=readaround,noacl"),
+        // It has no effect.
+        ("noacl", "cache_strategy=disabled,noacl"),
         // Whatever is asked for, the image is read-only.
         ("ro", ""),
         ("", "ro"),
@@ -129,7 +130,6 @@ fn own_with_other_options() -> Result<()> {
         ("dax", "dax=never"),
         ("", "noacl"),
         ("nouser_xattr", ""),
-        ("", "cache_strategy=disabled"),
     ] {
         let first = mount_source(&Device::of(GOOD)?.node, first, "first")?;
         let second = mount_source(&Device::of(GOOD)?.node, second, "second")?;
@@ -224,6 +224,12 @@ fn attributes() -> Result<()> {
         );
     }
     ensure!(attribute(&mount, "devices")?.is_empty());
+    let id = directory(&mount)?;
+    let id = id.file_name().context("no name")?;
+    let readahead = Path::new("/sys/class/bdi").join(id).join("read_ahead_kb");
+    let readahead =
+        fs::read_to_string(&readahead).with_context(|| readahead.display().to_string())?;
+    ensure!(readahead == "128\n", "{readahead:?}");
     // The name is the one that mountinfo has for the superblock.
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
     let line = mountinfo.lines().find(|line| line.contains(" /mnt/"));
