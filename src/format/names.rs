@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn unknown_features_show_as_bits() {
         assert_eq!(
-            shown(1 << 31 | 1 << 6 | 1),
+            shown(0x8000_0041),
             ["sb_chksum", "compat:0x40", "compat:0x80000000"]
         );
     }

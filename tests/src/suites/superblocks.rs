@@ -259,7 +259,7 @@ fn inodes(node: &Path) -> Result<u64> {
 /// `uuid`, with the groups of its usual form.
 fn uuid(node: &Path) -> Result<String> {
     let bytes: [u8; 16] = superblock(node, 48)?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     let groups = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hex[range]);
     Ok(groups.join("-"))
 }
