@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::Subject;
+use crate::views::Minimal;
+use erodax_format::dir::{lookup, Cursor, Entry, NAME_MAX};
+use erodax_format::inode::FileType;
+use erodax_format::{Result, Volume};
+
+/// How many entries of a directory are listed.
+const MAX_ENTRIES: usize = 256;
+
+/// What is kept of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listed {
+    nid: u64,
+    file_type: u8,
+    name: Vec<u8>,
+    pos: u64,
+    next: u64,
+}
+
+impl From<Entry<'_>> for Listed {
+    fn from(entry: Entry<'_>) -> Self {
+        Listed {
+            nid: entry.nid,
+            file_type: entry.file_type,
+            name: entry.name.to_vec(),
+            pos: entry.pos,
+            next: entry.next,
+        }
+    }
+}
+
+/// Listing and lookup.
+pub fn directory(image: &[u8]) {
+    let Some(subject) = Subject::of(image) else {
+        return;
+    };
+    if subject.inode.file_type() != FileType::Directory {
+        return;
+    }
+    let listed = list(&subject, 0);
+    check_seek(&subject, &listed);
+    let (entries, complete) = listed;
+    let name = subject.question.name_in(image, NAME_MAX + 1);
+    let found = lookup(image, &subject.sb, &subject.inode, name);
+    let minimal = Minimal(image);
+    assert_eq!(found, lookup(&minimal, &subject.sb, &subject.inode, name));
+    // Names in a mount have no NUL, and an omitted "." is not stored.
+    let mut entries = entries;
+    entries.retain(|entry| entry.pos < subject.inode.size);
+    if !complete || name.contains(&0) {
+        return;
+    }
+    if let Ok(Some((nid, file_type))) = found {
+        let is_it =
+            |entry: &Listed| entry.name == name && (entry.nid, entry.file_type) == (nid, file_type);
+        assert!(entries.iter().any(is_it), "found, but not listed");
+    }
+    check_lookup(&subject, &entries);
+}
+
+/// In a good directory, what is listed is found, and nothing else.
+fn check_lookup(subject: &Subject<'_>, entries: &[Listed]) {
+    if !entries.is_sorted_by(|a, b| a.name < b.name) {
+        return;
+    }
+    for entry in entries.iter().filter(|entry| !entry.name.contains(&0)) {
+        let found = lookup(subject.image, &subject.sb, &subject.inode, &entry.name);
+        assert_eq!(found, Ok(Some((entry.nid, entry.file_type))));
+    }
+    let name = subject.question.name_in(subject.image, NAME_MAX);
+    if !entries.iter().any(|entry| entry.name == name) {
+        let found = lookup(subject.image, &subject.sb, &subject.inode, name);
+        assert_eq!(found, Ok(None));
+    }
+}
+
+/// The entries from `pos` on, and whether these are all: no error, and not too many.
+fn list(subject: &Subject<'_>, pos: u64) -> (Vec<Listed>, bool) {
+    let dir = &subject.inode;
+    let mut cursor = Cursor::new(pos);
+    let mut entries: Vec<Listed> = Vec::new();
+    while entries.len() < MAX_ENTRIES {
+        let before = cursor.pos();
+        match next(&mut cursor, subject.image, subject) {
+            Ok(Some(entry)) => {
+                check_entry(subject, before, &entry);
+                assert_eq!(cursor.pos(), entry.next);
+                entries.push(entry);
+            }
+            Ok(None) => {
+                assert!(cursor.pos() >= dir.size);
+                return (entries, true);
+            }
+            Err(_) => return (entries, false),
+        }
+    }
+    (entries, false)
+}
+
+fn next<V: Volume + ?Sized>(
+    cursor: &mut Cursor,
+    volume: &V,
+    subject: &Subject<'_>,
+) -> Result<Option<Listed>> {
+    let mut buf = [0; NAME_MAX];
+    let entry = cursor.next(volume, &subject.sb, &subject.inode, &mut buf)?;
+    Ok(entry.map(Listed::from))
+}
+
+fn check_entry(subject: &Subject<'_>, before: u64, entry: &Listed) {
+    let dir = &subject.inode;
+    assert!((1..=NAME_MAX).contains(&entry.name.len()));
+    assert!(before <= entry.pos && entry.pos < entry.next);
+    let end = dir.size + u64::from(dir.dot_omitted());
+    assert!(entry.next <= end, "{entry:?}");
+    // Each cookie leads to its own entry.
+    let again = next(
+        &mut Cursor::new(entry.pos),
+        &Minimal(subject.image),
+        subject,
+    );
+    assert_eq!(again.as_ref(), Ok(&Some(entry.clone())));
+}
+
+/// From any position, the listing goes on with the entry that comes next in the whole listing.
+fn check_seek(subject: &Subject<'_>, (entries, complete): &(Vec<Listed>, bool)) {
+    let raw = list(subject, subject.question.pos);
+    assert!(raw.0.iter().all(|entry| entry.pos >= subject.question.pos));
+    let pos = subject.pos_in(subject.inode.size.saturating_add(2));
+    let expected = entries.iter().filter(|entry| entry.pos >= pos);
+    let (found, _) = list(subject, pos);
+    if *complete {
+        assert!(expected.eq(&found));
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing fields of an image.
+
+use crate::field::{Field, Structure};
+use crate::places::{Place, Places};
+use crate::question::Question;
+use crate::seal::seal;
+use erodax_format::superblock::SuperBlock;
+use fastrand::Rng;
+
+/// Changes some fields of an EROFS image, mostly of the structures in `focus`, or the question at its
+/// end, and makes the checksum right. The same seed changes the same image in the same way.
+pub fn image(image: &mut [u8], focus: &[Structure], seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let places = Places::find(image);
+    if rng.bool() {
+        ask(image, &places, &mut rng);
+    }
+    for _ in 0..rng.usize(..4) {
+        change(image, &places.all, focus, &mut rng);
+    }
+    seal(image);
+}
+
+/// Changes some fields of a newc archive.
+pub fn cpio(archive: &mut [u8], seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let places = Places::find_cpio(archive);
+    for _ in 0..rng.usize(1..4) {
+        change(archive, &places.all, &[], &mut rng);
+    }
+}
+
+fn change(image: &mut [u8], places: &[Place], focus: &[Structure], rng: &mut Rng) {
+    let focused: Vec<&Place> = places
+        .iter()
+        .filter(|place| focus.contains(&place.structure))
+        .collect();
+    let chosen = match rng.u8(..4) {
+        1.. if !focused.is_empty() => rng.choice(focused),
+        _ => rng.choice(places),
+    };
+    match (chosen, rng.u8(..16)) {
+        (Some(place), 0) => copy(image, places, place, rng),
+        (None, _) | (_, 1) => scribble(image, rng),
+        (Some(place), _) => patch(image, place, rng),
+    }
+}
+
+/// Writes a telling value to one field.
+fn patch(image: &mut [u8], place: &Place, rng: &mut Rng) {
+    let Some(field) = rng.choice(place.structure.fields()) else {
+        return;
+    };
+    if let Some(old) = place.get_field(image, *field) {
+        let new = telling(image.len(), *field, old, rng);
+        place.set_field(image, *field, new);
+    }
+}
+
+/// A value that code tends to get wrong.
+fn telling(image_len: usize, field: Field, old: u64, rng: &mut Rng) -> u64 {
+    let bits = u32::try_from(field.size.min(8) * 8).unwrap_or(64);
+    let len = u64::try_from(image_len).unwrap_or(u64::MAX);
+    match rng.u8(..12) {
+        0 => 0,
+        1 => u64::MAX,
+        // The largest signed number of this size, and one more.
+        2 => (1 << (bits - 1)) - rng.u64(..2),
+        3..6 => old ^ (1 << rng.u32(..bits)),
+        6 => old.wrapping_add(rng.u64(1..=16)),
+        7 => old.wrapping_sub(rng.u64(1..=16)),
+        // Around powers of two, where blocks and types end.
+        8 => (1_u64 << rng.u32(..bits)).wrapping_sub(rng.u64(..2)),
+        // Around the image's end, in bytes, blocks and slots of inodes.
+        9 => (len >> rng.choice([0, 5, 9, 12]).unwrap_or(0)).wrapping_sub(rng.u64(..3)),
+        10 => rng.u64(..64),
+        _ => rng.u64(..),
+    }
+}
+
+/// Makes one structure a copy of another of its kind.
+fn copy(image: &mut [u8], places: &[Place], place: &Place, rng: &mut Rng) {
+    let same = |other: &&Place| other.structure == place.structure;
+    let Some(other) = rng.choice(places.iter().filter(same).collect::<Vec<_>>()) else {
+        return;
+    };
+    let len = place.structure.size();
+    image.copy_within(other.offset..other.offset + len, place.offset);
+}
+
+/// Writes anything anywhere.
+fn scribble(image: &mut [u8], rng: &mut Rng) {
+    let len = rng.usize(1..=16).min(image.len());
+    let start = rng.usize(..=image.len() - len);
+    rng.fill(&mut image[start..start + len]);
+}
+
+/// Changes parts of the question, so that it is about something that is there.
+fn ask(image: &mut [u8], places: &Places, rng: &mut Rng) {
+    let mut question = Question::of(image);
+    if let (Some(nid), Ok(sb)) = (rng.choice(&places.nids), SuperBlock::read(image)) {
+        question.inode = nid.wrapping_sub(sb.root_nid());
+    }
+    if rng.bool() {
+        let block = 1_u64 << rng.u32(9..=12);
+        let blocks = rng.u64(..8).saturating_mul(block);
+        question.pos = match rng.u8(..4) {
+            0 => rng.u64(..64) * 12,
+            1 => rng.u64(..),
+            _ => blocks.wrapping_add(rng.u64(..3)).wrapping_sub(1),
+        };
+    }
+    question.len = rng.u32(..) >> rng.u32(..32);
+    if let Some((offset, len)) = rng.choice(&places.names) {
+        // The name itself, or one next to it.
+        question.name = u32::try_from(*offset).unwrap_or(u32::MAX);
+        question.name_len = u32::try_from(*len)
+            .unwrap_or(0)
+            .saturating_add(rng.u32(..2));
+    }
+    question.put(image);
+}
