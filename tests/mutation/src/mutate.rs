@@ -33,30 +33,60 @@ pub fn cpio(archive: &mut [u8], seed: u64) {
 }
 
 fn change(image: &mut [u8], places: &[Place], focus: &[Structure], rng: &mut Rng) {
-    let focused: Vec<&Place> = places
-        .iter()
-        .filter(|place| focus.contains(&place.structure))
-        .collect();
-    let chosen = match rng.u8(..4) {
-        1.. if !focused.is_empty() => rng.choice(focused),
-        _ => rng.choice(places),
+    let Some(structure) = choose(places, focus, rng) else {
+        return scribble(image, rng);
     };
-    match (chosen, rng.u8(..16)) {
-        (Some(place), 0) => copy(image, places, place, rng),
-        (None, _) | (_, 1) => scribble(image, rng),
-        (Some(place), _) => patch(image, place, rng),
+    let same: Vec<Place> = places
+        .iter()
+        .filter(|place| place.structure == structure)
+        .copied()
+        .collect();
+    let (Some(place), Some(other)) = (rng.choice(&same), rng.choice(&same)) else {
+        return;
+    };
+    match rng.u8(..16) {
+        0 => image.copy_within(other.offset..other.offset + structure.size(), place.offset),
+        1 => scribble(image, rng),
+        _ => patch(image, place, other, rng),
     }
 }
 
-/// Writes a telling value to one field.
-fn patch(image: &mut [u8], place: &Place, rng: &mut Rng) {
+/// Which kind of structure to change: the kinds are equal, as there are far more dirents than
+/// superblocks.
+fn choose(places: &[Place], focus: &[Structure], rng: &mut Rng) -> Option<Structure> {
+    let mut kinds: Vec<Structure> = Vec::new();
+    for place in places {
+        if !kinds.contains(&place.structure) {
+            kinds.push(place.structure);
+        }
+    }
+    let focused: Vec<Structure> = focus
+        .iter()
+        .filter(|structure| kinds.contains(structure))
+        .copied()
+        .collect();
+    match rng.u8(..4) {
+        1.. if !focused.is_empty() => rng.choice(focused),
+        _ => rng.choice(kinds),
+    }
+}
+
+/// Writes a telling value to one field: often what the same field says in another place.
+fn patch(image: &mut [u8], place: &Place, other: &Place, rng: &mut Rng) {
     let Some(field) = rng.choice(place.structure.fields()) else {
         return;
     };
-    if let Some(old) = place.get_field(image, *field) {
-        let new = telling(image.len(), *field, old, rng);
-        place.set_field(image, *field, new);
-    }
+    let (Some(old), Some(theirs)) = (
+        place.get_field(image, *field),
+        other.get_field(image, *field),
+    ) else {
+        return;
+    };
+    let new = match rng.u8(..6) {
+        0 => theirs,
+        _ => telling(image.len(), *field, old, rng),
+    };
+    place.set_field(image, *field, new);
 }
 
 /// A value that code tends to get wrong.
@@ -78,16 +108,6 @@ fn telling(image_len: usize, field: Field, old: u64, rng: &mut Rng) -> u64 {
         10 => rng.u64(..64),
         _ => rng.u64(..),
     }
-}
-
-/// Makes one structure a copy of another of its kind.
-fn copy(image: &mut [u8], places: &[Place], place: &Place, rng: &mut Rng) {
-    let same = |other: &&Place| other.structure == place.structure;
-    let Some(other) = rng.choice(places.iter().filter(same).collect::<Vec<_>>()) else {
-        return;
-    };
-    let len = place.structure.size();
-    image.copy_within(other.offset..other.offset + len, place.offset);
 }
 
 /// Writes anything anywhere.

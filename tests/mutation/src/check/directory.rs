@@ -93,7 +93,11 @@ fn list(subject: &Subject<'_>, pos: u64) -> (Vec<Listed>, bool) {
                 assert!(cursor.pos() >= dir.size);
                 return (entries, true);
             }
-            Err(_) => return (entries, false),
+            Err(error) => {
+                let again = Cursor::new(before).advance(subject.image, &subject.sb, dir);
+                assert_eq!(again, Err(error));
+                return (entries, false);
+            }
         }
     }
     (entries, false)
@@ -111,10 +115,10 @@ fn next<V: Volume + ?Sized>(
 
 fn check_entry(subject: &Subject<'_>, before: u64, entry: &Listed) {
     let dir = &subject.inode;
-    assert!((1..=NAME_MAX).contains(&entry.name.len()));
     assert!(before <= entry.pos && entry.pos < entry.next);
     let end = dir.size + u64::from(dir.dot_omitted());
     assert!(entry.next <= end, "{entry:?}");
+    check_record(subject, entry);
     // Each cookie leads to its own entry.
     let again = next(
         &mut Cursor::new(entry.pos),
@@ -122,6 +126,23 @@ fn check_entry(subject: &Subject<'_>, before: u64, entry: &Listed) {
         subject,
     );
     assert_eq!(again.as_ref(), Ok(&Some(entry.clone())));
+}
+
+/// Who leaves the name where it is gets the same entry.
+fn check_record(subject: &Subject<'_>, entry: &Listed) {
+    let mut cursor = Cursor::new(entry.pos);
+    let record = cursor.advance(subject.image, &subject.sb, &subject.inode);
+    let Some(record) = record.unwrap() else {
+        assert_eq!(entry.name, b".");
+        return;
+    };
+    let start = usize::try_from(record.name_offset).unwrap();
+    assert_eq!(subject.image[start..start + record.name_len], entry.name);
+    let of_record = (record.nid, record.file_type, record.pos, record.next);
+    assert_eq!(
+        of_record,
+        (entry.nid, entry.file_type, entry.pos, entry.next)
+    );
 }
 
 /// From any position, the listing goes on with the entry that comes next in the whole listing.

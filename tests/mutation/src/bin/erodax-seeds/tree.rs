@@ -62,7 +62,9 @@ pub(crate) fn tar() -> Result<Vec<u8>> {
     for number in 0..NAMES {
         tar.file(&format!("dir/name{number}"), &content(number % 3))?;
     }
-    tar.file(&"n".repeat(90), b"a long name")?;
+    for letter in ["y", "z"] {
+        tar.file(&letter.repeat(250), b"a long name")?;
+    }
     tar.other("link", EntryType::Symlink, "dir/name0")?;
     tar.other("hardlink", EntryType::Link, "file60")?;
     tar.other("console", EntryType::Char, "")?;
