@@ -3,7 +3,7 @@
 //! Changing fields of an image.
 
 use crate::field::{Field, Structure};
-use crate::places::{Place, Places};
+use crate::places::{Found, Place, Places};
 use crate::question::Question;
 use crate::seal::seal;
 use erodax_format::superblock::SuperBlock;
@@ -14,8 +14,8 @@ use fastrand::Rng;
 pub fn image(image: &mut [u8], focus: &[Structure], seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let places = Places::find(image);
-    if rng.bool() {
-        ask(image, &places, &mut rng);
+    if rng.u8(..4) == 0 {
+        ask(image, &places, focus, &mut rng);
     }
     for _ in 0..rng.usize(..4) {
         change(image, &places.all, focus, &mut rng);
@@ -32,43 +32,37 @@ pub fn cpio(archive: &mut [u8], seed: u64) {
     }
 }
 
-fn change(image: &mut [u8], places: &[Place], focus: &[Structure], rng: &mut Rng) {
-    let Some(structure) = choose(places, focus, rng) else {
+fn change(image: &mut [u8], places: &[Found], focus: &[Structure], rng: &mut Rng) {
+    let same = choose(places, focus, rng);
+    let (Some(found), Some(other)) = (rng.choice(&same), rng.choice(&same)) else {
         return scribble(image, rng);
     };
-    let same: Vec<Place> = places
-        .iter()
-        .filter(|place| place.structure == structure)
-        .copied()
-        .collect();
-    let (Some(place), Some(other)) = (rng.choice(&same), rng.choice(&same)) else {
-        return;
-    };
+    let (place, other) = (found.place, other.place);
+    let range = other.offset..other.offset + place.structure.size();
     match rng.u8(..16) {
-        0 => image.copy_within(other.offset..other.offset + structure.size(), place.offset),
+        0 => image.copy_within(range, place.offset),
         1 => scribble(image, rng),
-        _ => patch(image, place, other, rng),
+        _ => patch(image, &place, &other, rng),
     }
 }
 
-/// Which kind of structure to change: the kinds are equal, as there are far more dirents than
+/// All structures of one kind. The kinds are equally likely, as there are far more dirents than
 /// superblocks.
-fn choose(places: &[Place], focus: &[Structure], rng: &mut Rng) -> Option<Structure> {
+fn choose(places: &[Found], focus: &[Structure], rng: &mut Rng) -> Vec<Found> {
     let mut kinds: Vec<Structure> = Vec::new();
-    for place in places {
-        if !kinds.contains(&place.structure) {
-            kinds.push(place.structure);
+    for found in places {
+        if !kinds.contains(&found.place.structure) {
+            kinds.push(found.place.structure);
         }
     }
-    let focused: Vec<Structure> = focus
-        .iter()
-        .filter(|structure| kinds.contains(structure))
-        .copied()
-        .collect();
-    match rng.u8(..4) {
+    let mut focused = kinds.clone();
+    focused.retain(|structure| focus.contains(structure));
+    let kind = match rng.u8(..4) {
         1.. if !focused.is_empty() => rng.choice(focused),
         _ => rng.choice(kinds),
-    }
+    };
+    let same = |found: &&Found| Some(found.place.structure) == kind;
+    places.iter().filter(same).copied().collect()
 }
 
 /// Writes a telling value to one field: often what the same field says in another place.
@@ -117,10 +111,13 @@ fn scribble(image: &mut [u8], rng: &mut Rng) {
     rng.fill(&mut image[start..start + len]);
 }
 
-/// Changes parts of the question, so that it is about something that is there.
-fn ask(image: &mut [u8], places: &Places, rng: &mut Rng) {
+/// Changes parts of the question, so that it is about an inode that is there, and has what is in
+/// focus.
+fn ask(image: &mut [u8], places: &Places, focus: &[Structure], rng: &mut Rng) {
     let mut question = Question::of(image);
-    if let (Some(nid), Ok(sb)) = (rng.choice(&places.nids), SuperBlock::read(image)) {
+    let found = choose(&places.all, focus, rng);
+    let owner = rng.choice(found).and_then(|found| found.owner);
+    if let (Some(nid), Ok(sb)) = (owner, SuperBlock::read(image)) {
         question.inode = nid.wrapping_sub(sb.root_nid());
     }
     if rng.bool() {

@@ -27,6 +27,15 @@ pub struct Place {
     pub offset: usize,
 }
 
+/// A structure that was found, and the inode that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it is.
+    pub place: Place,
+    /// The nid of an inode that needs it; the superblock and its tables belong to none.
+    pub owner: Option<u64>,
+}
+
 /// The superblock, which every image has at the same place.
 pub const SUPER_BLOCK: Place = Place {
     structure: Structure::SuperBlock,
@@ -91,11 +100,13 @@ impl Place {
 #[derive(Debug, Default)]
 pub struct Places {
     /// The structures.
-    pub all: Vec<Place>,
+    pub all: Vec<Found>,
     /// The nids of inodes.
     pub nids: Vec<u64>,
     /// Where names of directory entries are, and their lengths.
     pub names: Vec<(u64, usize)>,
+    /// Whose structures are being found.
+    owner: Option<u64>,
 }
 
 impl Places {
@@ -126,7 +137,10 @@ impl Places {
         let Some(offset) = offset else { return };
         let end = offset.saturating_add(structure.size());
         if end <= image.len() {
-            self.all.push(Place { structure, offset });
+            self.all.push(Found {
+                place: Place { structure, offset },
+                owner: self.owner,
+            });
         }
     }
 
@@ -168,6 +182,7 @@ impl Places {
                 continue;
             };
             self.nids.push(nid);
+            self.owner = Some(nid);
             self.add_inode(image, sb, &inode);
             if inode.file_type() == FileType::Directory {
                 unread.extend(self.add_dirents(image, sb, &inode));

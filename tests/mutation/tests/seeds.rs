@@ -7,7 +7,7 @@ use erodax_format::inode::Inode;
 use erodax_format::superblock::SuperBlock;
 use erodax_format::Error;
 use erodax_mutation::field::Structure;
-use erodax_mutation::places::{Place, Places, SUPER_BLOCK};
+use erodax_mutation::places::{Found, Place, Places, SUPER_BLOCK};
 use erodax_mutation::question::Question;
 use erodax_mutation::{check, mutate};
 use std::collections::{BTreeMap, HashSet};
@@ -91,11 +91,11 @@ fn every_structure_is_in_some_seed() {
     for image in images.values() {
         let places = Places::find(image);
         assert!(places.nids.len() > 20 && places.names.len() > 20);
-        found.extend(places.all.iter().map(|place| place.structure));
+        found.extend(places.all.iter().map(|found| found.place.structure));
     }
     for archive in archives.values() {
         let places = Places::find_cpio(archive);
-        found.extend(places.all.iter().map(|place| place.structure));
+        found.extend(places.all.iter().map(|found| found.place.structure));
     }
     assert_eq!(found.len(), 12, "{found:?}");
 }
@@ -111,7 +111,11 @@ fn fields_are_where_the_decoder_reads_them() {
         structure: Structure::CompactInode,
         offset: usize::try_from(sb.inode_offset(root.nid).unwrap()).unwrap(),
     };
-    assert!(Places::find(&image).all.contains(&place));
+    let found = Found {
+        place,
+        owner: Some(root.nid),
+    };
+    assert!(Places::find(&image).all.contains(&found));
     assert_eq!(place.get(&image, "i_size"), Some(root.size));
     place.set(&mut image, "i_uid", 77);
     root.uid = 77;
@@ -121,7 +125,7 @@ fn fields_are_where_the_decoder_reads_them() {
 #[test]
 fn archive_fields_are_digits() {
     let mut archive = seeds().1["plain.cpio"].clone();
-    let place = Places::find_cpio(&archive).all[0];
+    let place = Places::find_cpio(&archive).all[0].place;
     assert_eq!(place.get(&archive, "filesize"), Some(5));
     place.set(&mut archive, "filesize", 0xAB_1234_5678);
     assert_eq!(archive[54..62], *b"12345678");
