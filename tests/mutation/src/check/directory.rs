@@ -2,7 +2,7 @@
 
 use super::Subject;
 use crate::views::Minimal;
-use erodax_format::dir::{lookup, Cursor, Entry, NAME_MAX};
+use erodax_format::dir::{lookup, lookup_near, Cursor, Entry, Found, NAME_MAX};
 use erodax_format::inode::FileType;
 use erodax_format::{Result, Volume};
 
@@ -17,6 +17,17 @@ struct Listed {
     name: Vec<u8>,
     pos: u64,
     next: u64,
+}
+
+impl Listed {
+    /// What looking it up gives.
+    fn target(&self) -> Found {
+        Found {
+            nid: self.nid,
+            file_type: self.file_type,
+            next: self.next,
+        }
+    }
 }
 
 impl From<Entry<'_>> for Listed {
@@ -52,27 +63,37 @@ pub fn directory(image: &[u8]) {
     if !complete || name.contains(&0) {
         return;
     }
-    if let Ok(Some((nid, file_type))) = found {
-        let is_it =
-            |entry: &Listed| entry.name == name && (entry.nid, entry.file_type) == (nid, file_type);
+    let near = near(&subject, name, subject.question.pos);
+    for found in [found, near].into_iter().filter_map(Result::ok).flatten() {
+        let is_it = |entry: &Listed| entry.name == name && entry.target() == found;
         assert!(entries.iter().any(is_it), "found, but not listed");
     }
     check_lookup(&subject, &entries);
 }
 
-/// In a good directory, what is listed is found, and nothing else.
+fn near(subject: &Subject<'_>, name: &[u8], cookie: u64) -> Result<Option<Found>> {
+    lookup_near(subject.image, &subject.sb, &subject.inode, name, cookie)
+}
+
+/// In a good directory, what is listed is found, and nothing else, wherever the search begins.
 fn check_lookup(subject: &Subject<'_>, entries: &[Listed]) {
     if !entries.is_sorted_by(|a, b| a.name < b.name) {
         return;
     }
+    let cookie = subject.question.pos;
     for entry in entries.iter().filter(|entry| !entry.name.contains(&0)) {
+        let expected = Ok(Some(entry.target()));
         let found = lookup(subject.image, &subject.sb, &subject.inode, &entry.name);
-        assert_eq!(found, Ok(Some((entry.nid, entry.file_type))));
+        assert_eq!(found, expected);
+        for cookie in [cookie, entry.pos, entry.next] {
+            assert_eq!(near(subject, &entry.name, cookie), expected);
+        }
     }
     let name = subject.question.name_in(subject.image, NAME_MAX);
     if !entries.iter().any(|entry| entry.name == name) {
         let found = lookup(subject.image, &subject.sb, &subject.inode, name);
         assert_eq!(found, Ok(None));
+        assert_eq!(near(subject, name, cookie), Ok(None));
     }
 }
 
