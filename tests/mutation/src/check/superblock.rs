@@ -2,9 +2,11 @@
 
 use crate::question::Question;
 use crate::views::Minimal;
+use erodax_format::names::Uuid;
 use erodax_format::superblock::{has_magic, SuperBlock};
 use erodax_format::xattr::Prefixes;
 use erodax_format::Error;
+use std::collections::BTreeSet;
 
 /// The superblock, the configurations of algorithms, the device table, the long prefixes and the
 /// special inodes.
@@ -19,6 +21,7 @@ pub fn superblock(image: &[u8]) {
     let len = u64::try_from(image.len()).unwrap();
     assert!(sb.size() <= len && sb.blocks() <= sb.total_blocks());
     assert!(!sb.volume_name().contains(&0) && sb.volume_name().len() <= sb.uuid().len());
+    check_names(&sb);
     check_devices(image, &sb);
     check_numbers(&sb, &Question::of(image));
     let prefixes = Prefixes::new(image, &sb).count();
@@ -28,6 +31,14 @@ pub fn superblock(image: &[u8]) {
         let shorter = SuperBlock::read(&image[..claimed - 1]);
         assert!(matches!(shorter, Err(Error::Invalid(_))));
     }
+}
+
+/// Each feature has a name of its own, and a UUID's form is fixed.
+fn check_names(sb: &SuperBlock) {
+    let names: BTreeSet<String> = sb.features().map(|feature| feature.to_string()).collect();
+    let bits = sb.feature_compat().count_ones() + sb.feature_incompat().count_ones();
+    assert_eq!(u32::try_from(names.len()), Ok(bits));
+    assert_eq!(Uuid(sb.uuid()).to_string().len(), 36);
 }
 
 fn check_devices(image: &[u8], sb: &SuperBlock) {
