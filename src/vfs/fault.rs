@@ -24,7 +24,7 @@ impl Outcome {
     pub(crate) const OUT_OF_MEMORY: Self = Self(bindings::vm_fault_reason_VM_FAULT_OOM);
     /// There is nothing at that address: the process gets SIGBUS.
     pub(crate) const NOTHING_THERE: Self = Self(bindings::vm_fault_reason_VM_FAULT_SIGBUS);
-    /// The kernel has been given the page, to copy it for the process.
+    /// The kernel has been given the page, to copy or to map it for the process.
     const PAGE_GIVEN: Self = Self(0);
 
     /// As the kernel has it.
@@ -87,6 +87,16 @@ impl<'a> Fault<'a> {
         unsafe { !(*self.0).cow_page.is_null() }
     }
 
+    /// Whether there is something in the page table that is no page: a mark of userfaultfd's,
+    /// which the MM must take away itself. Inserting beside it would fail for ever.
+    fn is_marked(&self) -> bool {
+        // SAFETY: Valid by the invariant; the entry is there if the flag says so.
+        unsafe {
+            (*self.0).flags & bindings::fault_flag_FAULT_FLAG_ORIG_PTE_VALID != 0
+                && (*self.0).__bindgen_anon_2.orig_pte.pte != 0
+        }
+    }
+
     /// Pages of the file around the wanted one that the mapping has room for: at most
     /// `count`, an aligned window of addresses (a power of two) that therefore has one page
     /// table, clipped to the VMA.
@@ -127,10 +137,11 @@ impl<'a> Fault<'a> {
         Outcome(unsafe { bindings::vmf_insert_page_mkwrite(&mut at, page.as_ptr(), false) })
     }
 
-    /// Gives the kernel the page to copy, which spares the process a second fault.
+    /// Gives the kernel the page: to map it where there is a mark, or to copy it, which spares
+    /// the process a second fault.
     pub(crate) fn give(&mut self, page: &Page) -> Outcome {
-        // SAFETY: `do_cow_fault` (mm/memory.c) copies `page` and drops the reference that is
-        // taken here.
+        // SAFETY: `do_cow_fault` and `do_read_fault` (mm/memory.c) copy or map `page` and take
+        // over the reference that is taken here.
         unsafe {
             bindings::erodax_get_page(page.as_ptr());
             (*self.0).page = page.as_ptr();
@@ -140,7 +151,7 @@ impl<'a> Fault<'a> {
 
     /// Maps a page where it is wanted, or gives it to be copied.
     pub(crate) fn resolve(&mut self, page: &Page) -> Outcome {
-        if self.is_copy() {
+        if self.is_copy() || self.is_marked() {
             self.give(page)
         } else {
             self.insert(self.index(), page)
