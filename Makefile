@@ -82,6 +82,7 @@ help: ## List the targets
 	@echo '  ERODAX_CACHE=DIR       where everything fetched or prepared is kept (~/.cache/erodax)'
 	@echo '  ERODAX_FLAVOUR=amd64   the flavour of the stock kernel (cloud-amd64)'
 	@echo '  ERODAX_MIRROR=URL      the Debian mirror (the one that this machine uses)'
+	@echo '  ERODAX_STRESS_SECONDS=N  how long stress tests last (15)'
 	@echo '  V=1                    show the commands of Kbuild'
 
 .PHONY: all module run shell test test-host fuzz coverage lint paths tools buildroot kernel crates payload \

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use crate::{
     expectation::Entry,
     image::{expectation_path, HELLO},
+    kinds::{self, RetainedInitrd},
 };
 
 const CLASS: &str = "/sys/class/erodax";
@@ -57,18 +58,9 @@ pub(crate) fn mount_source(source: &Path, options: &str, name: &str) -> Result<M
 pub(crate) fn with_each(
     images: &[&str],
     options: &str,
-    mut body: impl FnMut(&Path, &[Entry]) -> Result<()>,
+    body: impl FnMut(&Path, &[Entry]) -> Result<()>,
 ) -> Result<()> {
-    let _module = serve_initrd()?;
-    for image in images {
-        let mount = mount(image, options)?;
-        body(mount.path(), &expectation(image)?)
-            .with_context(|| format!("in {image} mounted with {options:?}"))?;
-        mount
-            .unmount()
-            .with_context(|| format!("umount of {image}"))?;
-    }
-    Ok(())
+    kinds::with_each::<RetainedInitrd>(images, options, body)
 }
 
 /// What an image of a generated tree must show.

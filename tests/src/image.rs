@@ -34,6 +34,8 @@ pub enum Content {
     /// The generated tree, with the files' data on a device of its own, in chunks. The bytes of
     /// that device follow those of the image.
     Devices,
+    /// The guest's own binary, as a program to be started from the image.
+    Program,
     /// The Debian tree of the payload. Its manifest lies at [`PAYLOAD_MANIFEST`].
     Payload,
 }

@@ -8,8 +8,13 @@ mod compare;
 mod erodax;
 pub mod expectation;
 pub mod image;
+mod kinds;
+mod programs;
 pub mod suites;
 
+use std::fs;
+
+use anyhow::{Context, Result};
 use erodax_agent::guest::TestFn;
 use image::Image;
 
@@ -98,8 +103,29 @@ macro_rules! tests {
 }
 use tests;
 
-/// A test's body.
+/// The kernel parameter that says how many seconds the stress tests last.
+pub const STRESS_PARAMETER: &str = "erodax_test.stress";
+
+/// How many seconds they last without it.
+const STRESS_SECONDS: u64 = 15;
+
+fn stress_seconds() -> Result<u64> {
+    let cmdline = fs::read_to_string("/proc/cmdline")?;
+    let mut words = cmdline.split_whitespace();
+    let value = words.find_map(|word| word.strip_prefix(STRESS_PARAMETER)?.strip_prefix('='));
+    value.map_or(Ok(STRESS_SECONDS), |value| {
+        value
+            .parse()
+            .with_context(|| format!("{STRESS_PARAMETER}={value}"))
+    })
+}
+
+/// A test's body, or what a test starts as a program of its own.
 pub fn find(suite: &str, test: &str) -> Option<TestFn> {
+    programs::find(suite, test).or_else(|| find_test(suite, test))
+}
+
+fn find_test(suite: &str, test: &str) -> Option<TestFn> {
     let suite = suites::ALL
         .iter()
         .find(|candidate| candidate.name == suite)?;

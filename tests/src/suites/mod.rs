@@ -8,7 +8,7 @@ mod directories;
 mod files;
 mod freed;
 mod harness;
-mod mapping;
+mod memory;
 mod mounts;
 mod options;
 mod payload;
@@ -25,12 +25,12 @@ use crate::{Machine, Suite};
 
 /// Every suite; those that take longest come first.
 pub const ALL: &[&Suite] = &[
+    &memory::RETAINED_INITRD,
     &payload::SUITE,
     &files::SUITE,
     &stock::SUITE,
     &directories::SUITE,
     &reading::SUITE,
-    &mapping::SUITE,
     &harness::SUITE,
     &regions::SUITE,
     &damaged::SUITE,

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{bail, ensure, Context, Result};
 use erodax_agent::guest::{
-    calls::{extents, label, name_to_handle, open_by_handle, read_lease, FileExtent, FileHandle},
+    calls::{extents, label, name_to_handle, open_by_handle, FileExtent, FileHandle},
     mapping::{Mapping, PAGE},
     memory::Memory,
 };
@@ -56,7 +56,6 @@ pub(super) static SUITE: Suite = Suite {
         bad_handles,
         labels,
         attributes,
-        leases,
     ],
 };
 
@@ -418,19 +417,6 @@ fn attributes() -> Result<()> {
             ensure!(!told.contains(StatxAttributes::COMPRESSED), "{told:?}");
             let align = (all.stx_dio_mem_align, all.stx_dio_offset_align);
             ensure!(align == (1, 1), "{align:?}");
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-fn leases() -> Result<()> {
-    for options in ["dax", "dax=never"] {
-        with_each(&[zoo::INLINE.name], options, |root, _| {
-            let file = File::open(root.join("big"))?;
-            read_lease(&file).context("F_SETLEASE")?;
-            // Somebody else who reads does not break it.
-            fs::read(root.join("big"))?;
             Ok(())
         })?;
     }

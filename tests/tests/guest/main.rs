@@ -8,10 +8,14 @@ mod plan;
 mod results;
 mod suite;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
+use anyhow::Context;
 use erodax_qemu::{Accelerator, Environment};
 use libtest_mimic::Arguments;
+
+/// The variable that says how many seconds stress tests last.
+const STRESS: &str = "ERODAX_STRESS_SECONDS";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -27,8 +31,13 @@ fn main() -> ExitCode {
 fn start() -> anyhow::Result<plan::Host> {
     let environment = Environment::from_env()?;
     let accelerator = Accelerator::choose(&environment)?;
+    let stress = env::var_os(STRESS).map(|value| {
+        let seconds = value.to_str().and_then(|seconds| seconds.parse().ok());
+        seconds.with_context(|| format!("{STRESS} must be a number of seconds, not {value:?}"))
+    });
     Ok(plan::Host {
         environment,
         accelerator,
+        stress: stress.transpose()?,
     })
 }

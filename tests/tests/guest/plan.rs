@@ -26,6 +26,8 @@ const MAX_LANES: usize = 2;
 pub struct Host {
     pub environment: Environment,
     pub accelerator: Accelerator,
+    /// How many seconds stress tests last, if it is not what they last anyway.
+    pub stress: Option<u64>,
 }
 
 /// Runs the given tests, some of a job's, and sets their results.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Questions about files for which there is no safe function: file handles, FIEMAP, the
-//! filesystem's label and leases; and mount(2) without a source.
+//! Calls about files and mounts for which there is no safe function: file handles, FIEMAP, the
+//! filesystem's label, leases, the owners that a mount shows, and mount(2) without a source.
 #![expect(
     unsafe_code,
     reason = "these system calls and ioctls have no safe form, or none with all of their arguments"
@@ -159,13 +159,26 @@ pub fn label(file: impl AsFd) -> io::Result<Vec<u8>> {
     Ok(label[..end.unwrap_or(MAX)].to_vec())
 }
 
-/// Takes a lease for reading on an open file, until it is closed.
+/// What a lease lets its holder know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// That somebody opens the file for writing (`F_RDLCK`).
+    Read,
+    /// That somebody opens the file (`F_WRLCK`).
+    Write,
+}
+
+/// Takes a lease on an open file, until it is closed.
 ///
 /// # Errors
 /// The system call's.
-pub fn read_lease(file: impl AsFd) -> io::Result<()> {
+pub fn take_lease(file: impl AsFd, lease: Lease) -> io::Result<()> {
+    let kind = match lease {
+        Lease::Read => libc::F_RDLCK,
+        Lease::Write => libc::F_WRLCK,
+    };
     // SAFETY: changes nothing but the file's lease.
-    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, kind) };
     check(result.into()).map(drop)
 }
 
@@ -190,6 +203,43 @@ pub fn mount(source: Option<&Path>, target: &Path, fstype: &str, data: &str) -> 
         )
     };
     check(result.into()).map(drop)
+}
+
+/// `struct mount_attr`
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Makes a detached mount show owners as a user namespace maps them (`MOUNT_ATTR_IDMAP`).
+///
+/// # Errors
+/// The system call's.
+pub fn map_owners(mount: impl AsFd, user_namespace: impl AsFd) -> io::Result<()> {
+    /// `MOUNT_ATTR_IDMAP`
+    const IDMAP: u64 = 0x0010_0000;
+    let namespace = user_namespace.as_fd().as_raw_fd();
+    let attributes = MountAttributes {
+        set: IDMAP,
+        clear: 0,
+        propagation: 0,
+        user_namespace: u64::try_from(namespace).map_err(io::Error::other)?,
+    };
+    // SAFETY: the path is an empty string, the attributes are as long as is said and only read.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    check(result).map(drop)
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {

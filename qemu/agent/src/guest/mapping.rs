@@ -3,12 +3,17 @@
 //! Memory-mapped files for tests.
 #![expect(unsafe_code, reason = "mapping memory has no safe form")]
 
-use std::{ffi::c_void, ops::Range, os::fd::AsFd, ptr, ptr::NonNull, slice};
+use std::{
+    ffi::c_void, io, ops::Range, os::fd::AsFd, ptr, ptr::NonNull, slice, sync::atomic::AtomicU32,
+};
 
 pub use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use rustix::{
     io::Errno,
-    mm::{madvise, mlock, mmap, mprotect, munmap},
+    mm::{
+        madvise, mlock, mmap, mmap_anonymous, mprotect, mremap, mremap_fixed, msync, munlock,
+        munmap, MremapFlags, MsyncFlags,
+    },
 };
 
 /// A range of mapped pages.
@@ -22,7 +27,14 @@ use rustix::{
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    /// Whether a page may have other content than the file's.
+    writable: bool,
 }
+
+// SAFETY: The pages belong to the process, not to one of its threads.
+unsafe impl Send for Mapping {}
+// SAFETY: What can be done through `&self` changes no byte (invariant).
+unsafe impl Sync for Mapping {}
 
 /// What the kernel maps at least.
 pub const PAGE: usize = 4096;
@@ -43,7 +55,11 @@ impl Mapping {
         // SAFETY: without a fixed address the kernel chooses a range that is not in use.
         let base = unsafe { mmap(ptr::null_mut(), len, protection, flags, file, offset)? };
         let base = NonNull::new(base.cast()).ok_or(Errno::FAULT)?;
-        Ok(Self { base, len })
+        Ok(Self {
+            base,
+            len,
+            writable: protection.contains(ProtFlags::WRITE),
+        })
     }
 
     /// Maps `len` bytes of `file` from its start, privately and for reading.
@@ -79,6 +95,7 @@ impl Mapping {
     /// The system call's.
     pub fn protect(&mut self, range: Range<usize>, protection: MprotectFlags) -> Result<(), Errno> {
         let (start, len) = self.part(range);
+        self.writable |= protection.contains(MprotectFlags::WRITE);
         // SAFETY: the pages belong to `self` (invariant), which is exclusively borrowed.
         unsafe { mprotect(start, len, protection) }
     }
@@ -103,6 +120,93 @@ impl Mapping {
         unsafe { mlock(self.base.as_ptr().cast(), self.len) }
     }
 
+    /// Drops pages that were never written to, while other threads read them: the next access
+    /// faults the same content in again.
+    ///
+    /// # Errors
+    /// The system call's; `EPERM` for a mapping that is or was writable.
+    pub fn refault(&self, range: Range<usize>) -> Result<(), Errno> {
+        if self.writable {
+            return Err(Errno::PERM);
+        }
+        let (start, len) = self.part(range);
+        // SAFETY: the pages belong to `self` (invariant), and what comes back in their place is
+        // what the file has, as before.
+        unsafe { madvise(start, len, Advice::LinuxDontNeed) }
+    }
+
+    /// Which pages are in memory, as mincore(2) says.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn resident(&self) -> io::Result<Vec<bool>> {
+        let mut pages = vec![0_u8; self.len / PAGE];
+        // SAFETY: the range is mapped (invariant), and there is a byte for each of its pages.
+        let result =
+            unsafe { libc::mincore(self.base.as_ptr().cast(), self.len, pages.as_mut_ptr()) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(pages.iter().map(|page| page & 1 != 0).collect())
+    }
+
+    /// Writes back what was written, as msync(2) does.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn sync(&self, flags: MsyncFlags) -> Result<(), Errno> {
+        // SAFETY: changes nothing in the mapped range.
+        unsafe { msync(self.base.as_ptr().cast(), self.len, flags) }
+    }
+
+    /// Makes the mapping shorter or longer, where it is or at another address.
+    ///
+    /// # Errors
+    /// The system call's; the mapping stays as it was.
+    pub fn resize(&mut self, len: usize) -> Result<(), Errno> {
+        let len = len.checked_next_multiple_of(PAGE).ok_or(Errno::OVERFLOW)?;
+        let (base, flags) = (self.base.as_ptr().cast(), MremapFlags::MAYMOVE);
+        // SAFETY: the pages belong to `self` (invariant), which is exclusively borrowed, so that
+        // nobody holds a pointer to where they were.
+        let base = unsafe { mremap(base, self.len, len, flags)? };
+        self.base = NonNull::new(base.cast()).ok_or(Errno::FAULT)?;
+        self.len = len;
+        Ok(())
+    }
+
+    /// Moves the mapping, with the pages that are in it, to another address.
+    ///
+    /// # Errors
+    /// The system call's; the mapping stays where it was.
+    pub fn relocate(&mut self) -> Result<(), Errno> {
+        let none = ProtFlags::empty();
+        // SAFETY: without a fixed address the kernel chooses a range that is not in use.
+        let target = unsafe { mmap_anonymous(ptr::null_mut(), self.len, none, MapFlags::PRIVATE)? };
+        let (base, flags) = (self.base.as_ptr().cast(), MremapFlags::MAYMOVE);
+        // SAFETY: the pages belong to `self` (invariant), which is exclusively borrowed; what is
+        // replaced is the range that was just reserved for them.
+        let base = unsafe { mremap_fixed(base, self.len, self.len, flags, target)? };
+        self.base = NonNull::new(base.cast()).ok_or(Errno::FAULT)?;
+        Ok(())
+    }
+
+    /// The aligned word at `at`, for system calls that wait for it to change.
+    pub fn word(&mut self, at: usize) -> &AtomicU32 {
+        assert!(at % size_of::<u32>() == 0 && at + size_of::<u32>() <= self.len);
+        // SAFETY: aligned and inside the mapping, as just checked; borrowed exclusively, so that
+        // nobody reads it in another way.
+        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(at).cast()) }
+    }
+
+    /// Undoes [`Mapping::lock`].
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn unlock(&self) -> Result<(), Errno> {
+        // SAFETY: as in `lock`.
+        unsafe { munlock(self.base.as_ptr().cast(), self.len) }
+    }
+
     /// Unmaps the pages of `range` and returns what is left before and after them.
     ///
     /// # Errors
@@ -114,12 +218,14 @@ impl Mapping {
         let before = Self {
             base: self.base,
             len: range.start,
+            writable: self.writable,
         };
         // SAFETY: `part` has checked that `range.end` lies inside the mapping or at its end.
         let base = unsafe { self.base.add(range.end) };
         let after = Self {
             base,
             len: self.len - range.end,
+            writable: self.writable,
         };
         std::mem::forget(self);
         Ok((before, after))

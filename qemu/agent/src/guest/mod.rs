@@ -13,9 +13,12 @@ pub mod mapping;
 pub mod memory;
 pub mod module;
 pub mod mount;
+pub mod pages;
 mod remains;
+pub mod ring;
 mod session;
 pub mod system;
+pub mod userfault;
 
 use std::{env, process::ExitCode};
 

@@ -7,7 +7,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::Read,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -18,8 +18,8 @@ use rustix::{
     io::Errno,
     mount::{
         fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount,
-        fsopen, fspick, move_mount, unmount, FsMountFlags, FsOpenFlags, FsPickFlags,
-        MoveMountFlags, UnmountFlags,
+        fsopen, fspick, move_mount, open_tree, unmount, FsMountFlags, FsOpenFlags, FsPickFlags,
+        MoveMountFlags, OpenTreeFlags, UnmountFlags,
     },
 };
 
@@ -78,16 +78,8 @@ impl Mount {
         target: &Path,
         attributes: MountAttrFlags,
     ) -> Result<Self, MountError> {
-        let step = |step: &'static str| {
-            move |errno| MountError {
-                step,
-                errno,
-                log: Vec::new(),
-            }
-        };
-        fs::create_dir_all(target)
-            .map_err(|error| step("mkdir")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("fsopen"))?;
+        make_target(target)?;
+        let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen"))?;
         let mounted = configure(&context, source, options)
             .and_then(|()| {
                 fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
@@ -95,19 +87,7 @@ impl Mount {
             })
             .map_err(|(step, errno)| (step, errno, context));
         match mounted {
-            Ok(mount) => {
-                move_mount(
-                    &mount,
-                    "",
-                    CWD,
-                    target,
-                    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-                )
-                .map_err(step("move_mount"))?;
-                Ok(Self {
-                    target: target.to_owned(),
-                })
-            }
+            Ok(mount) => attach(&mount, target),
             Err((step, errno, context)) => Err(MountError {
                 step,
                 errno,
@@ -132,6 +112,25 @@ impl Mount {
         Ok(Self {
             target: target.to_owned(),
         })
+    }
+
+    /// Mounts the same tree a second time, with its owners as a user namespace maps them.
+    ///
+    /// # Errors
+    /// The failed step with its error code.
+    pub fn with_owners(
+        &self,
+        user_namespace: impl AsFd,
+        target: impl AsRef<Path>,
+    ) -> Result<Self, MountError> {
+        let target = target.as_ref();
+        make_target(target)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(CWD, &self.target, flags).map_err(failed("open_tree"))?;
+        calls::map_owners(&tree, user_namespace).map_err(|error| {
+            failed("mount_setattr")(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        })?;
+        attach(&tree, target)
     }
 
     /// Where it is mounted.
@@ -167,14 +166,27 @@ impl Mount {
             .map_err(|(step, errno)| failed(step, errno, read_log(context)))
     }
 
+    /// Unmounts it from the tree at once; what is in use stays until it no longer is (`umount
+    /// --lazy`).
+    ///
+    /// # Errors
+    /// The system call's; the mount stays and is not tried again on drop.
+    pub fn detach(self) -> Result<(), Errno> {
+        self.unmount_with(UnmountFlags::DETACH)
+    }
+
     /// Unmounts it.
     ///
     /// # Errors
     /// `EBUSY` when it is in use; the mount stays and is not tried again on drop.
     pub fn unmount(self) -> Result<(), Errno> {
+        self.unmount_with(UnmountFlags::empty())
+    }
+
+    fn unmount_with(self, flags: UnmountFlags) -> Result<(), Errno> {
         let target = self.target.clone();
         std::mem::forget(self);
-        unmount(&target, UnmountFlags::empty())
+        unmount(&target, flags)
     }
 }
 
@@ -183,6 +195,27 @@ impl Drop for Mount {
         // What stays mounted is reported as left behind.
         let _ = unmount(&self.target, UnmountFlags::empty());
     }
+}
+
+fn failed(step: &'static str) -> impl Fn(Errno) -> MountError {
+    move |errno| MountError {
+        step,
+        errno,
+        log: Vec::new(),
+    }
+}
+
+fn make_target(target: &Path) -> Result<(), MountError> {
+    fs::create_dir_all(target)
+        .map_err(|error| failed("mkdir")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+}
+
+fn attach(mount: &OwnedFd, target: &Path) -> Result<Mount, MountError> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(mount, "", CWD, target, flags).map_err(failed("move_mount"))?;
+    Ok(Mount {
+        target: target.to_owned(),
+    })
 }
 
 fn configure(context: &OwnedFd, source: &Path, options: &str) -> Result<(), (&'static str, Errno)> {

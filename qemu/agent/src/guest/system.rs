@@ -3,13 +3,18 @@
 //! System calls that only exist as unsafe functions.
 #![expect(
     unsafe_code,
-    reason = "fork, vmsplice and process_vm_readv have no safe form"
+    reason = "fork, swapon, vmsplice and process_vm_readv have no safe form"
 )]
 
 use std::{
-    io,
-    os::{fd::AsFd, unix::process::ExitStatusExt},
+    ffi::CString,
+    io, mem,
+    os::{
+        fd::AsFd,
+        unix::{ffi::OsStrExt, process::ExitStatusExt},
+    },
     panic::{catch_unwind, AssertUnwindSafe},
+    path::Path,
     process::ExitStatus,
 };
 
@@ -17,38 +22,92 @@ use anyhow::{ensure, Context, Result};
 use rustix::{
     io::Errno,
     pipe::{vmsplice, IoSliceRaw, SpliceFlags},
-    process::{waitpid, Pid, WaitOptions},
+    process::{kill_process, waitpid, Pid, Signal, WaitOptions},
 };
 
-/// Runs `body` in a forked child, which shares nothing with the parent but what fork shares, and
-/// returns how the child ended: with the code 0 for `Ok`, 1 for an error (which it prints), 101
-/// for a panic, or by a signal.
+/// A forked child, which shares nothing with the parent but what fork shares. It is killed when
+/// it is dropped.
+#[must_use]
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+}
+
+impl Child {
+    /// Runs `body` in a child, which ends with the code 0 for `Ok`, 1 for an error (which it
+    /// prints), 101 for a panic, or by a signal.
+    ///
+    /// # Errors
+    /// When the process cannot be forked: fails too when it has more than one thread, as the child
+    /// would inherit their locks.
+    pub fn start(body: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let threads = std::fs::read_dir("/proc/self/task")?.count();
+        ensure!(threads == 1, "fork in a process of {threads} threads");
+        // SAFETY: the process has one thread, so that no lock is held by one that the child lacks.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let code = match catch_unwind(AssertUnwindSafe(body)) {
+                Ok(Ok(())) => 0,
+                Ok(Err(error)) => {
+                    eprintln!("in the child: {error:?}");
+                    1
+                }
+                Err(_) => 101,
+            };
+            // SAFETY: `_exit` has no preconditions; it skips the exit handlers, which are the
+            // parent's.
+            unsafe { libc::_exit(code) };
+        }
+        ensure!(pid > 0, "cannot fork: {}", io::Error::last_os_error());
+        let pid = Pid::from_raw(pid).context("fork returned no pid")?;
+        Ok(Self { pid })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Waits for its end and returns how it ended.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn wait(self) -> Result<ExitStatus> {
+        let (_, status) =
+            waitpid(Some(self.pid), WaitOptions::empty())?.context("the child has no status")?;
+        mem::forget(self);
+        Ok(ExitStatus::from_raw(status.as_raw()))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A child that has ended already has its number until it is waited for.
+        let _ = kill_process(self.pid, Signal::KILL);
+        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+    }
+}
+
+/// Runs `body` in a [`Child`] and returns how it ended.
 ///
 /// # Errors
-/// When the process cannot be forked: fails too when it has more than one thread, as the child
-/// would inherit their locks.
+/// As [`Child::start`].
 pub fn in_child(body: impl FnOnce() -> Result<()>) -> Result<ExitStatus> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    ensure!(threads == 1, "fork in a process of {threads} threads");
-    // SAFETY: the process has one thread, so that no lock is held by one that the child lacks.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let code = match catch_unwind(AssertUnwindSafe(body)) {
-            Ok(Ok(())) => 0,
-            Ok(Err(error)) => {
-                eprintln!("in the child: {error:?}");
-                1
-            }
-            Err(_) => 101,
-        };
-        // SAFETY: `_exit` has no preconditions; it skips the exit handlers, which are the parent's.
-        unsafe { libc::_exit(code) };
+    Child::start(body)?.wait()
+}
+
+/// Makes the kernel page to a file.
+///
+/// # Errors
+/// The system call's.
+pub fn swap_on(file: &Path) -> io::Result<()> {
+    let file = CString::new(file.as_os_str().as_bytes())?;
+    // SAFETY: a string; the kernel alone decides whether the file can hold pages.
+    let result = unsafe { libc::swapon(file.as_ptr(), 0) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
     }
-    ensure!(pid > 0, "cannot fork: {}", io::Error::last_os_error());
-    let pid = Pid::from_raw(pid).context("fork returned no pid")?;
-    let (_, status) =
-        waitpid(Some(pid), WaitOptions::empty())?.context("the child has no status")?;
-    Ok(ExitStatus::from_raw(status.as_raw()))
+    Ok(())
 }
 
 /// Puts references to the pages of `bytes` into a pipe.

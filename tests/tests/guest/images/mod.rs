@@ -23,14 +23,22 @@ use erodax_qemu::{
 use erodax_tests::{
     expectation::sha256,
     image::{digest_path, expectation_path, Content, Image, BUILD_TIME, PAYLOAD_MANIFEST},
-    Suite,
+    Suite, STRESS_PARAMETER,
 };
 
 /// Anything but zero, so that a filesystem id made of it can be told from none.
 const UUID: &str = "6d2c1f0e-8a4b-4c3d-9e5f-a1b2c3d4e5f6";
 
-/// The VM of a suite, everything that it needs made.
-pub(crate) fn scenario(environment: &Environment, suite: &Suite) -> Result<Scenario> {
+/// The init of the test VMs.
+const GUEST: &str = "erodax-guest";
+
+/// The VM of a suite, everything that it needs made. `stress` is how many seconds stress tests
+/// last, if it is not what they last anyway.
+pub(crate) fn scenario(
+    environment: &Environment,
+    suite: &Suite,
+    stress: Option<u64>,
+) -> Result<Scenario> {
     let machine = &suite.machine;
     let initrd = initrd(environment, suite)
         .with_context(|| format!("cannot make the initrd of suite {}", suite.name))?;
@@ -41,13 +49,14 @@ pub(crate) fn scenario(environment: &Environment, suite: &Suite) -> Result<Scena
         .cmdline
         .iter()
         .map(|&parameter| parameter.to_owned())
+        .chain(stress.map(|seconds| format!("{STRESS_PARAMETER}={seconds}")))
         .collect();
     Ok(scenario)
 }
 
 fn initrd(environment: &Environment, suite: &Suite) -> Result<PathBuf> {
     let machine = &suite.machine;
-    let mut builder = InitrdBuilder::new(environment, suite.name, "erodax-guest")?
+    let mut builder = InitrdBuilder::new(environment, suite.name, GUEST)?
         .modules(machine.modules)?
         .keyed(&format!("{:?} {}", machine.images, machine.prefixed));
     if machine.erodax {
@@ -72,6 +81,7 @@ fn add<'a>(
 ) -> Result<InitrdBuilder<'a>> {
     match image.content {
         Content::Small => builder.image(image.name, &small::directory(environment)?),
+        Content::Program => builder.image(image.name, &program(environment)?),
         Content::Payload => builder
             .file(
                 PAYLOAD_MANIFEST,
@@ -93,6 +103,17 @@ fn add<'a>(
             add_zoo(builder, image.name, &nodes, &file)
         }
     }
+}
+
+/// A directory with the guest's own binary.
+fn program(environment: &Environment) -> Result<PathBuf> {
+    let binary = environment.statics.join(GUEST);
+    let key = Key::new("program 1").file(&binary)?;
+    cached(&environment.cache(), "program", &key, |directory| {
+        fs::create_dir(directory)?;
+        fs::copy(&binary, directory.join("program"))?;
+        Ok(())
+    })
 }
 
 fn add_zoo<'a>(
