@@ -16,28 +16,11 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{
-    erodax::with_each,
-    erodax::GOOD,
-    expectation::Entry,
-    image::{Content, Image},
-    suites::{zoo, BIGGER},
-    tests, Machine, Suite,
-};
+use crate::{erodax::with_each, expectation::Entry, suites::zoo, tests, Suite};
 
 pub(super) static SUITE: Suite = Suite {
     name: "directories",
-    machine: Machine {
-        images: &[
-            Image::good(GOOD, Content::Small),
-            zoo::INLINE,
-            zoo::PLAIN,
-            zoo::EXTENDED,
-            zoo::COMPACT,
-            zoo::SMALL_BLOCKS,
-        ],
-        ..BIGGER
-    },
+    machine: zoo::MACHINE,
     tests: tests![
         types_and_numbers,
         dot_and_dot_dot,

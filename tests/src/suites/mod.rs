@@ -8,6 +8,7 @@ mod directories;
 mod files;
 mod freed;
 mod harness;
+mod interplay;
 mod memory;
 mod mounts;
 mod options;
@@ -30,6 +31,7 @@ pub const ALL: &[&Suite] = &[
     &files::SUITE,
     &stock::SUITE,
     &directories::SUITE,
+    &interplay::SUITE,
     &reading::SUITE,
     &harness::SUITE,
     &regions::SUITE,

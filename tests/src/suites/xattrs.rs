@@ -52,10 +52,10 @@ const IMAGES: [&str; 5] = [
     zoo::CHUNKED.name,
 ];
 
-type Values = BTreeMap<String, Vec<u8>>;
+pub(super) type Values = BTreeMap<String, Vec<u8>>;
 
 /// Every name that is listed, with its value.
-fn values(path: &Path) -> Result<Values> {
+pub(super) fn values(path: &Path) -> Result<Values> {
     let mut values = Values::new();
     for name in names(path)? {
         let value = value(path, &name).with_context(|| name.clone())?;
@@ -104,7 +104,7 @@ fn every_value() -> Result<()> {
 }
 
 /// Runs `body` as an ordinary user.
-fn as_user(id: u32, body: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn as_user(id: u32, body: impl FnOnce() -> Result<()>) -> Result<()> {
     let status = in_child(|| {
         set_thread_groups(&[])?;
         set_thread_gid(Gid::from_raw(id))?;

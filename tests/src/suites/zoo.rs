@@ -9,8 +9,10 @@ use anyhow::{ensure, Context, Result};
 use erodax_agent::guest::module::Module;
 
 use crate::{
-    erodax::{load, serve_initrd, unload, Device},
+    erodax::{load, serve_initrd, unload, Device, GOOD},
     image::{Content, Image},
+    suites::BIGGER,
+    Machine,
 };
 
 /// Tails inline, both kinds of inodes: what mkfs.erofs makes by itself.
@@ -57,6 +59,19 @@ pub(super) const DEVICES: Image = Image::good("devices", Content::Devices);
 
 /// The label of [`SHARED`].
 pub(super) const LABEL: &str = "a label";
+
+/// A VM with those of one device that need no further feature, and a good small image.
+pub(super) const MACHINE: Machine = Machine {
+    images: &[
+        Image::good(GOOD, Content::Small),
+        INLINE,
+        PLAIN,
+        EXTENDED,
+        COMPACT,
+        SMALL_BLOCKS,
+    ],
+    ..BIGGER
+};
 
 /// Those that can be mounted with `-o dax`.
 pub(super) const ALL: [Image; 4] = [INLINE, PLAIN, EXTENDED, COMPACT];
