@@ -18,6 +18,7 @@
 //! | [`inode`] | compact and extended inodes |
 //! | [`volume`] | the devices of a filesystem |
 //! | [`flat`] | where the bytes of uncompressed files are |
+//! | [`pcluster`] | where the bytes of compressed files are |
 //! | [`dir`] | lookup and listing of directories |
 //! | [`xattr`] | extended attributes |
 //! | [`newc`] | members of a newc cpio, and the images among them |
@@ -53,6 +54,7 @@ pub mod flat;
 pub mod image;
 pub mod inode;
 pub mod newc;
+pub mod pcluster;
 mod record;
 pub mod superblock;
 #[cfg(test)]
@@ -61,6 +63,7 @@ pub mod volume;
 pub mod xattr;
 mod xxh32;
 
+pub use algorithms::Algorithms;
 pub use error::{Error, Result};
 pub use image::Image;
 pub use volume::Volume;
