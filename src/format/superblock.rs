@@ -485,11 +485,6 @@ impl SuperBlock {
         self.packed.as_ref()
     }
 
-    /// Whether the image can have compressed inodes.
-    pub fn has_algorithms(&self) -> bool {
-        self.algorithms != 0
-    }
-
     /// Fails if the image cannot have compressed inodes.
     pub(crate) fn check_algorithms(&self) -> Result<()> {
         match self.algorithms.is_empty() {
@@ -551,7 +546,7 @@ impl SuperBlock {
 
     /// How far `pos` is inside its block.
     #[inline]
-    pub(crate) fn offset_in_block(&self, pos: u64) -> u64 {
+    pub fn offset_in_block(&self, pos: u64) -> u64 {
         pos & u64::from(self.block_size.wrapping_sub(1))
     }
 
