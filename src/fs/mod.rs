@@ -86,7 +86,8 @@ impl Erofs {
 
 /// What is to be mounted.
 fn source_of<'a>(context: &'a Context<'_>) -> Result<&'a CStr> {
-    context.source().ok_or_else(|| {
+    let source = context.source().filter(|source| !source.is_empty());
+    source.ok_or_else(|| {
         context.error(fmt!("no source given: mount one of /dev/erodaxN"));
         EINVAL
     })

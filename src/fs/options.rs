@@ -118,7 +118,7 @@ impl Options {
             (b"cache_strategy", Some(b"readaround")) => {
                 self.cache_strategy = Some(CacheStrategy::Readaround);
             }
-            (b"device", Some(_)) => {
+            (b"device", Some([_, ..])) => {
                 let path = value.map(CStr::to_cstring).ok_or(EINVAL)??;
                 self.devices.push(path, GFP_KERNEL)?;
             }

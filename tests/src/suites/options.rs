@@ -142,6 +142,7 @@ fn wrong_values() -> Result<()> {
         ("acl=yes", "acl takes no value"),
         ("noacl=", "noacl takes no value"),
         ("device", "device"),
+        ("device=", "device"),
         ("fsoffset", "fsoffset"),
         ("fsoffset=", "fsoffset"),
         ("fsoffset=-4096", "fsoffset"),
