@@ -33,10 +33,18 @@ test: tools module payload ## Every test, those in virtual machines included (AR
 test-host: crates ## The tests that need neither a kernel nor a virtual machine
 	$(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
 
+fuzz: crates ## Fuzz the decoders of src/format (SECONDS=60 for each TARGET=…; INPUT=FILE: only that)
+	@$(if $(INPUT),$(setup)/fuzz.sh again '$(TARGET)' '$(INPUT)',$(setup)/fuzz.sh run \
+		'$(or $(SECONDS),60)' '$(TARGET)')
+
+coverage: crates ## Measure how much of src/format its tests run, and fail under 90 % of lines
+	@$(setup)/coverage.sh
+
 lint: crates $(stock_kernel) ## Formatting and clippy, of the host's crates and of the module
 	$(enter) cargo fmt --all --check
-	$(enter) rustfmt --check --edition 2021 $$(find src dax -name '*.rs' ! -name '*_generated.rs')
+	$(enter) rustfmt --check --edition 2021 $$(find src dax tests/fuzz -name '*.rs' ! -name '*_generated.rs')
 	$(enter) cargo clippy --workspace --all-targets $(cargo_flags) -- -D warnings
+	$(setup)/fuzz.sh lint
 	$(setup)/module.sh clippy
 
 paths: $(stock_kernel) ## Print KDIR, KERNEL_IMAGE, KERNEL_MODULES, KERNEL_RELEASE and KO for scripts
@@ -76,5 +84,5 @@ help: ## List the targets
 	@echo '  ERODAX_MIRROR=URL      the Debian mirror (the one that this machine uses)'
 	@echo '  V=1                    show the commands of Kbuild'
 
-.PHONY: all module run shell test test-host lint paths tools buildroot kernel crates payload \
+.PHONY: all module run shell test test-host fuzz coverage lint paths tools buildroot kernel crates payload \
 	clean clean-cache help

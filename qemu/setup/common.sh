@@ -43,7 +43,7 @@ key() { cat "$@" | sha256sum | cut -c1-12; }
 
 BUILDROOT=$CACHE/buildroot-$(key "$SETUP/buildroot.sh" "$SETUP/packages")
 PAYLOAD=$CACHE/payload-$(key "$SETUP/payload.sh" "$TOP/qemu/payload/init")
-CRATES=$CACHE/crates-$(key "$TOP/Cargo.lock")
+CRATES=$CACHE/crates-$(key "$TOP/Cargo.lock" "$TOP/tests/fuzz/Cargo.lock")
 STATIC=$TARGET/x86_64-unknown-linux-gnu/release
 
 # The supported series of kernels stands in one place, the file `series`.

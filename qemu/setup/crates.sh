@@ -1,14 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The crates of Cargo.lock, so that cargo works offline from here on.
+# The crates of both Cargo.lock, so that cargo works offline from here on.
 
 # shellcheck source=qemu/setup/common.sh
 . "$(dirname "$0")/common.sh"
 
 fetch_crates() {
-    run_logged "crates of Cargo.lock" crates \
-        in_root cargo fetch --locked --target x86_64-unknown-linux-gnu
+    local manifest
+    for manifest in Cargo.toml tests/fuzz/Cargo.toml; do
+        run_logged "crates of ${manifest%toml}lock" crates in_root cargo fetch --locked \
+            --manifest-path "$manifest" --target x86_64-unknown-linux-gnu
+    done
 }
 
 cd "$TOP"

@@ -100,7 +100,12 @@ impl Block {
         else {
             return Err(Error::Corrupt("directory with a hole"));
         };
-        let len = len.min(block_size);
+        // Data in a metabox ends with that, wherever the directory says it does.
+        let size = block_size.min(dir.size.saturating_sub(pos));
+        if len < size {
+            return Err(Error::OutOfBounds);
+        }
+        let len = size;
         let image = volume.device(device)?;
         image.check(start, len)?;
         let names: le::U16 = image.read(start.saturating_add(NAMEOFF_OFFSET))?;

@@ -93,6 +93,26 @@ fn inline_data() {
     }
 }
 
+/// The metabox ends in the middle of a directory: its listing ends too, with an error.
+#[test]
+fn directory_past_the_end() {
+    let dir = TestInode::dir(INLINE, 100, 0).encode();
+    // A dirent, where the names start, and as much of a name as there is room for.
+    let dirent = [7, 0, 0, 0, 0, 0, 0, 0, 12, 0, 1, 0, b'n', b'a'];
+    let bytes = metabox(1056 + 14, &[(1024, &dir), (1056, &dirent)]);
+    for form in FORMS {
+        let image = image(form, &bytes);
+        let sb = image.superblock();
+        let dir = Inode::read(image.image(), &sb, metabox_nid(1024)).unwrap();
+        for pos in [0, 1, 14, 99] {
+            let next = Cursor::new(pos).advance(image.image(), &sb, &dir);
+            assert_eq!(next, Err(Error::OutOfBounds), "{form:?} {pos}");
+        }
+        let found = lookup(image.image(), &sb, &dir, b"na");
+        assert_eq!(found, Err(Error::OutOfBounds), "{form:?}");
+    }
+}
+
 #[test]
 fn extended_across_blocks() {
     let file = TestInode::file(PLAIN, 700, 3).extended().encode();

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Damaged images, and what must hold for them nevertheless.
+//!
+//! A mutation patches fields of a real image by their names and makes the superblock's checksum
+//! right again, so that the damage gets as far as the decoder that it is meant for. The checks use
+//! one decoder of `erodax-format` each, in every way that a caller could, and compare its answers
+//! with each other. They panic if a decoder does, or contradicts itself; an error is a good answer.
+//!
+//! The fuzz targets in `tests/fuzz` put the two together.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`field`] | the fields of the format's structures by name |
+//! | [`places`] | where in an image the structures are |
+//! | [`mutate`] | changing fields |
+//! | [`seal`] | the superblock's checksum |
+//! | [`question`] | what a check asks of an image |
+//! | [`check`] | a check for each decoder |
+
+pub mod check;
+pub mod field;
+pub mod mutate;
+pub mod places;
+pub mod question;
+pub mod seal;
+mod views;
