@@ -18,12 +18,11 @@ pub(super) struct Decoder(NonNull<bindings::xz_dec_microlzma>);
 unsafe impl Send for Decoder {}
 
 impl Decoder {
-    pub(super) fn new() -> Result<Self> {
-        /// Means nothing in this mode, but must be in range.
-        const DICTIONARY: u32 = 4096;
+    /// `dictionary` is how far back in the output a match can be, in bytes; it takes no memory.
+    pub(super) fn new(dictionary: u32) -> Result<Self> {
         // SAFETY: May sleep, as all callers may.
         let decoder =
-            unsafe { bindings::xz_dec_microlzma_alloc(bindings::xz_mode_XZ_SINGLE, DICTIONARY) };
+            unsafe { bindings::xz_dec_microlzma_alloc(bindings::xz_mode_XZ_SINGLE, dictionary) };
         // INVARIANT: It is new.
         NonNull::new(decoder).map(Self).ok_or(ENOMEM)
     }

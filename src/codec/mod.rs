@@ -36,7 +36,9 @@ impl Decoders {
     fn new(algorithms: &Algorithms) -> Result<Self> {
         Ok(Self {
             #[cfg(CONFIG_XZ_DEC_MICROLZMA)]
-            lzma: when(algorithms, Algorithm::Lzma, lzma::Decoder::new)?,
+            lzma: when(algorithms, Algorithm::Lzma, || {
+                lzma::Decoder::new(algorithms.lzma_dictionary())
+            })?,
             #[cfg(CONFIG_ZLIB_INFLATE)]
             deflate: when(algorithms, Algorithm::Deflate, deflate::Decoder::new)?,
             #[cfg(CONFIG_ZSTD_DECOMPRESS)]
