@@ -2,9 +2,13 @@
 
 //! Bounded reads of kernel memory.
 
-use crate::{bindings, vfs::Emitter};
+use crate::{
+    bindings,
+    codec::{Damaged, Decoders},
+    vfs::Emitter,
+};
 use core::{cmp::Ordering, mem::MaybeUninit, ptr::NonNull};
-use erodax_format::{Error, Image};
+use erodax_format::{pcluster::Algorithm, Error, Image};
 use kernel::iov::IovIterDest;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -66,6 +70,19 @@ impl Memory {
     pub(crate) fn emit_name(&self, out: &mut Emitter<'_>, number: u64, file_type: u32) -> bool {
         // SAFETY: The memory is readable by the invariant.
         unsafe { out.emit_at(self.start.as_ptr(), self.len, number, file_type) }
+    }
+
+    /// Fills `out` with what it decodes to; see [`Decoders::decode`].
+    pub(crate) fn decode(
+        &self,
+        decoders: &mut Decoders,
+        algorithm: Algorithm,
+        padding: usize,
+        out: &mut [u8],
+        is_whole: bool,
+    ) -> Result<(), Damaged> {
+        // SAFETY: The memory is readable by the invariant, and no part of a slice of ours.
+        unsafe { decoders.decode(algorithm, self.start, self.len, padding, out, is_whole) }
     }
 
     /// Whether every byte is zero.

@@ -10,6 +10,8 @@
 
 #[expect(unsafe_code, reason = "generated declarations of C functions")]
 mod bindings;
+#[expect(unsafe_code, reason = "calls of the kernel's decompressors")]
+mod codec;
 #[path = "../dax/mod.rs"]
 #[expect(unsafe_code, reason = "memory regions, C devices")]
 mod dax;

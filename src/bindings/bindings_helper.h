@@ -19,6 +19,9 @@
 #include <linux/slab.h>
 #include <linux/splice.h>
 #include <linux/statfs.h>
+#include <linux/xz.h>
+#include <linux/zlib.h>
+#include <linux/zstd.h>
 
 #include "erodax_trace.h"
 #include "helpers.h"

@@ -127,6 +127,41 @@ struct folio *erodax_readahead_folio(struct readahead_control *request)
 	return readahead_folio(request);
 }
 
+loff_t erodax_readahead_pos(struct readahead_control *request)
+{
+	return readahead_pos(request);
+}
+
+size_t erodax_readahead_length(struct readahead_control *request)
+{
+	return readahead_length(request);
+}
+
+/* A new folio at a place that has none, locked, as readahead makes them. */
+struct folio *erodax_add_folio(struct address_space *mapping, unsigned long index)
+{
+	gfp_t gfp = readahead_gfp_mask(mapping);
+	struct folio *folio = filemap_alloc_folio(gfp, 0, NULL);
+
+	if (!folio)
+		return NULL;
+	if (filemap_add_folio(mapping, folio, index, gfp) < 0) {
+		folio_put(folio);
+		return NULL;
+	}
+	return folio;
+}
+
+void erodax_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+struct address_space *erodax_folio_mapping(struct folio *folio)
+{
+	return folio->mapping;
+}
+
 size_t erodax_folio_size(struct folio *folio)
 {
 	return folio_size(folio);

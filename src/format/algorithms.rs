@@ -2,8 +2,8 @@
 
 //! The compression algorithms that an image says it uses.
 //!
-//! Compressed data is not supported; but an image whose configuration is wrong must not be mounted,
-//! and one without any algorithm must have no compressed inode.
+//! An image whose configuration is wrong must not be mounted, and one without any algorithm must
+//! have no compressed inode.
 
 use crate::record::Record;
 use crate::{Error, Image, Result};
@@ -50,16 +50,91 @@ const _: () = assert!(size_of::<RawLzma>() == 14);
 const _: () = assert!(size_of::<RawDeflate>() == 6);
 const _: () = assert!(size_of::<RawZstd>() == 6);
 
-/// The only algorithm of images without configurations.
-pub(crate) const LZ4: u16 = 1 << 0;
-const LZMA: u16 = 1 << 1;
-const DEFLATE: u16 = 1 << 2;
-const ZSTD: u16 = 1 << 3;
+/// A compression algorithm (`Z_EROFS_COMPRESSION_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// LZ4 blocks.
+    Lz4,
+    /// MicroLZMA: LZMA1 without its header's first byte.
+    Lzma,
+    /// Raw DEFLATE.
+    Deflate,
+    /// Zstandard frames.
+    Zstd,
+}
+
+impl Algorithm {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Algorithm; 4] = [
+        Algorithm::Lz4,
+        Algorithm::Lzma,
+        Algorithm::Deflate,
+        Algorithm::Zstd,
+    ];
+
+    /// The algorithm with this number.
+    pub(crate) fn from_format(number: u8) -> Result<Self> {
+        Algorithm::ALL
+            .get(usize::from(number))
+            .copied()
+            .ok_or(Error::Unsupported("unknown compression algorithm"))
+    }
+
+    /// Its bit in `available_compr_algs`.
+    fn bit(self) -> u16 {
+        match self {
+            Algorithm::Lz4 => 1 << 0,
+            Algorithm::Lzma => 1 << 1,
+            Algorithm::Deflate => 1 << 2,
+            Algorithm::Zstd => 1 << 3,
+        }
+    }
+}
+
+/// Bits of all algorithms.
+const ALL_BITS: u16 = (1 << 4) - 1;
+
+/// The algorithms that an image uses, and how much memory those that need any need at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Algorithms {
+    bits: u16,
+    lzma_dictionary: u32,
+    zstd_window: u32,
+}
+
+impl Algorithms {
+    /// Those of images without configurations.
+    pub(crate) const LZ4_ONLY: Self = Algorithms {
+        bits: 1 << 0,
+        lzma_dictionary: 0,
+        zstd_window: 0,
+    };
+
+    /// Whether the image may have data compressed by `algorithm`.
+    pub fn contains(&self, algorithm: Algorithm) -> bool {
+        self.bits & algorithm.bit() != 0
+    }
+
+    /// Whether the image cannot have any compressed data.
+    pub fn is_empty(&self) -> bool {
+        self.bits == 0
+    }
+
+    /// Bytes of LZMA's dictionary: 4 KiB to 8 MiB if the image uses LZMA, otherwise 0.
+    pub fn lzma_dictionary(&self) -> u32 {
+        self.lzma_dictionary
+    }
+
+    /// Bytes of the largest window of Zstandard: 1 KiB to 1 MiB if the image uses it, otherwise 0.
+    pub fn zstd_window(&self) -> u32 {
+        self.zstd_window
+    }
+}
 
 /// Log2 of the largest physical cluster, 1 MiB, which is the largest window of Zstandard too.
 const MAX_PCLUSTER_BITS: u32 = 20;
 
-/// Reads and checks the configurations from byte `pos` on, in the order of `algorithms`' bits, as
+/// Reads and checks the configurations from byte `pos` on, in the order of `bits`, as
 /// Linux's `z_erofs_parse_cfgs()`.
 ///
 /// # Errors
@@ -67,30 +142,34 @@ const MAX_PCLUSTER_BITS: u32 = 20;
 /// * [`Error::Unsupported`]: an unknown algorithm, a window of DEFLATE over 32 KiB
 /// * [`Error::Invalid`]: any other value that is out of range
 /// * [`Error::OutOfBounds`]
-pub(crate) fn check(
+pub(crate) fn read(
     image: &(impl Image + ?Sized),
-    algorithms: u16,
+    bits: u16,
     pos: u64,
     block_bits: u32,
-) -> Result<()> {
-    if algorithms & !(LZ4 | LZMA | DEFLATE | ZSTD) != 0 {
+) -> Result<Algorithms> {
+    if bits & !ALL_BITS != 0 {
         return Err(Error::Unsupported("unknown compression algorithm"));
     }
+    let mut algorithms = Algorithms {
+        bits,
+        ..Algorithms::default()
+    };
     let mut pos = pos;
-    for algorithm in [LZ4, LZMA, DEFLATE, ZSTD] {
-        if algorithms & algorithm == 0 {
+    for algorithm in Algorithm::ALL {
+        if !algorithms.contains(algorithm) {
             continue;
         }
         let record = Record::read(image, pos)?;
         pos = record.end();
         match algorithm {
-            LZ4 => check_lz4(image, &record, block_bits)?,
-            LZMA => check_lzma(image, &record)?,
-            DEFLATE => check_deflate(image, &record)?,
-            _ => check_zstd(image, &record)?,
+            Algorithm::Lz4 => check_lz4(image, &record, block_bits)?,
+            Algorithm::Lzma => algorithms.lzma_dictionary = read_lzma(image, &record)?,
+            Algorithm::Deflate => check_deflate(image, &record)?,
+            Algorithm::Zstd => algorithms.zstd_window = read_zstd(image, &record)?,
         }
     }
-    Ok(())
+    Ok(algorithms)
 }
 
 fn check_lz4(image: &(impl Image + ?Sized), record: &Record, block_bits: u32) -> Result<()> {
@@ -106,7 +185,8 @@ fn check_lz4(image: &(impl Image + ?Sized), record: &Record, block_bits: u32) ->
     Ok(())
 }
 
-fn check_lzma(image: &(impl Image + ?Sized), record: &Record) -> Result<()> {
+/// The size of the dictionary.
+fn read_lzma(image: &(impl Image + ?Sized), record: &Record) -> Result<u32> {
     const BAD: Error = Error::Invalid("bad LZMA configuration");
     const DICTIONARY_SIZES: core::ops::RangeInclusive<u32> = 4 << 10..=8 << 20;
     if record.len < 14 {
@@ -116,7 +196,7 @@ fn check_lzma(image: &(impl Image + ?Sized), record: &Record) -> Result<()> {
     if raw.format.get() != 0 || !DICTIONARY_SIZES.contains(&raw.dict_size.get()) {
         return Err(BAD);
     }
-    Ok(())
+    Ok(raw.dict_size.get())
 }
 
 fn check_deflate(image: &(impl Image + ?Sized), record: &Record) -> Result<()> {
@@ -131,18 +211,20 @@ fn check_deflate(image: &(impl Image + ?Sized), record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn check_zstd(image: &(impl Image + ?Sized), record: &Record) -> Result<()> {
+/// The size of the window.
+fn read_zstd(image: &(impl Image + ?Sized), record: &Record) -> Result<u32> {
     const BAD: Error = Error::Invalid("bad Zstandard configuration");
-    /// `windowlog` counts from a window of 1 KiB.
-    const MAX_WINDOW_LOG: u32 = MAX_PCLUSTER_BITS - 10;
+    /// What `windowlog` counts from.
+    const MIN_WINDOW_BITS: u32 = 10;
     if record.len < 6 {
         return Err(BAD);
     }
     let raw: RawZstd = image.read(record.start)?;
-    if raw.format != 0 || u32::from(raw.windowlog) > MAX_WINDOW_LOG {
+    let window_bits = MIN_WINDOW_BITS.saturating_add(u32::from(raw.windowlog));
+    if raw.format != 0 || window_bits > MAX_PCLUSTER_BITS {
         return Err(BAD);
     }
-    Ok(())
+    Ok(1_u32.wrapping_shl(window_bits))
 }
 
 #[cfg(test)]

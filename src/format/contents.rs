@@ -10,7 +10,7 @@ use crate::{Image, Result};
 use core::cmp::Ordering;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// The data of an uncompressed inode, as an image.
+/// The data of an inode, as an image.
 pub(crate) struct Contents<'a, V: ?Sized> {
     volume: &'a V,
     sb: &'a SuperBlock,

@@ -25,6 +25,8 @@ pub enum Error {
     NoDevice,
     /// A read goes past the end of the image, or of the file (`EUCLEAN`).
     OutOfBounds,
+    /// The volume could not read or decode, for reasons of its own: its error code.
+    Volume(i32),
 }
 
 impl fmt::Display for Error {
@@ -36,6 +38,7 @@ impl fmt::Display for Error {
             Error::Checksum => f.write_str("wrong superblock checksum"),
             Error::NoDevice => f.write_str("data on a device that is not there"),
             Error::OutOfBounds => f.write_str("corrupt: an address lies past the end"),
+            Error::Volume(code) => write!(f, "cannot be read: error {code}"),
         }
     }
 }

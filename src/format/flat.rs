@@ -131,7 +131,7 @@ impl Inode {
     /// # Errors
     ///
     /// Those of [`extent_at`](Inode::extent_at), and [`Error::OutOfBounds`] if an extent is not on
-    /// its device.
+    /// its device; for compressed files, those of [`Volume::read_compressed`].
     pub fn read_data<V: Volume + ?Sized>(
         &self,
         volume: &V,
@@ -139,6 +139,9 @@ impl Inode {
         pos: u64,
         buf: &mut [u8],
     ) -> Result<usize> {
+        if self.layout.is_compressed() {
+            return self.read_decoded(volume, sb, pos, buf);
+        }
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = pos.saturating_add(to_u64(done));
@@ -148,6 +151,24 @@ impl Inode {
             done = done.saturating_add(self.read_extent(volume, sb, at, rest)?);
         }
         Ok(done)
+    }
+
+    /// The same for compressed files.
+    #[inline(never)]
+    fn read_decoded<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        pos: u64,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        let left = usize::try_from(self.size.saturating_sub(pos)).unwrap_or(usize::MAX);
+        let len = left.min(buf.len());
+        match buf.get_mut(..len) {
+            Some(part) if !part.is_empty() => volume.read_compressed(sb, self, pos, part)?,
+            _ => {}
+        }
+        Ok(len)
     }
 
     /// Copies the target of a symbolic link to the start of `buf` and returns that part of it.

@@ -18,6 +18,7 @@
 //! | [`inode`] | compact and extended inodes |
 //! | [`volume`] | the devices of a filesystem |
 //! | [`flat`] | where the bytes of uncompressed files are |
+//! | [`pcluster`] | where the bytes of compressed files are |
 //! | [`dir`] | lookup and listing of directories |
 //! | [`xattr`] | extended attributes |
 //! | [`names`] | how features and UUIDs are written |
@@ -55,6 +56,7 @@ pub mod image;
 pub mod inode;
 pub mod names;
 pub mod newc;
+pub mod pcluster;
 mod record;
 pub mod superblock;
 #[cfg(test)]
@@ -63,6 +65,7 @@ pub mod volume;
 pub mod xattr;
 mod xxh32;
 
+pub use algorithms::Algorithms;
 pub use error::{Error, Result};
 pub use image::Image;
 pub use volume::Volume;

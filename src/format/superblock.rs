@@ -2,11 +2,11 @@
 
 //! The superblock (`struct erofs_super_block`), 1024 bytes into the image.
 
-use crate::algorithms;
+use crate::algorithms::{self, Algorithm, Algorithms};
 use crate::crc32c::crc32c;
 use crate::features::{compat, incompat};
 use crate::image::to_u64;
-use crate::inode::{FileType, Inode, Layout};
+use crate::inode::{FileType, Inode};
 use crate::volume::SLOT_SIZE;
 use crate::{Error, Image, Result};
 use zerocopy::{byteorder::little_endian as le, IntoBytes};
@@ -116,7 +116,7 @@ pub struct SuperBlock {
     volume_name: [u8; 16],
     feature_compat: u32,
     feature_incompat: u32,
-    algorithms: u16,
+    algorithms: Algorithms,
     packed: Option<Inode>,
     metabox: Option<Inode>,
 }
@@ -143,7 +143,7 @@ impl SuperBlock {
     /// * [`Error::Checksum`]
     /// * [`Error::Corrupt`]: a prefix of digest xattrs that is not among the long prefixes, a metabox
     ///   without a nid or in itself; those of [`Inode::read`] for the metabox and packed inodes
-    /// * [`Error::Unsupported`]: an unknown algorithm, a compressed metabox
+    /// * [`Error::Unsupported`]: an unknown algorithm
     /// * [`Error::OutOfBounds`]: tables or special inodes past the end of the image
     ///
     /// Features that concern single inodes are not looked at: these inodes fail one by one.
@@ -230,7 +230,7 @@ impl SuperBlock {
             volume_name: raw.volume_name,
             feature_compat,
             feature_incompat,
-            algorithms: 0,
+            algorithms: Algorithms::default(),
             packed: None,
             metabox: None,
         })
@@ -264,11 +264,11 @@ impl SuperBlock {
         pos: u64,
     ) -> Result<()> {
         if self.has_incompat(incompat::ALGORITHMS) {
-            self.algorithms = raw.u1.get();
-            return algorithms::check(image, self.algorithms, pos, self.block_bits);
+            self.algorithms = algorithms::read(image, raw.u1.get(), pos, self.block_bits)?;
+            return Ok(());
         }
         if self.has_incompat(incompat::LZ4_ZERO_PADDING) || raw.u1.get() != 0 {
-            self.algorithms = algorithms::LZ4;
+            self.algorithms = Algorithms::LZ4_ONLY;
         }
         Ok(())
     }
@@ -296,11 +296,8 @@ impl SuperBlock {
             return Ok(());
         };
         let inode = Inode::read(image, self, nid)?;
-        match (inode.file_type(), inode.layout) {
-            (_, Layout::CompressedFull | Layout::CompressedCompact) => {
-                Err(Error::Unsupported("compressed metadata (metabox)"))
-            }
-            (FileType::Regular | FileType::Directory | FileType::Symlink, _) => {
+        match inode.file_type() {
+            FileType::Regular | FileType::Directory | FileType::Symlink => {
                 self.metabox = Some(inode);
                 Ok(())
             }
@@ -466,30 +463,45 @@ impl SuperBlock {
             .ok_or(Error::Corrupt("nid too large"))
     }
 
+    /// The algorithms that compressed data can have.
+    #[inline]
+    pub fn algorithms(&self) -> &Algorithms {
+        &self.algorithms
+    }
+
     /// The metabox inode, which is not in the metabox.
-    pub(crate) fn metabox(&self) -> Result<&Inode> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the image has none.
+    pub fn metabox(&self) -> Result<&Inode> {
         self.metabox
             .as_ref()
             .ok_or(Error::Corrupt("address in a metabox that the image lacks"))
     }
 
-    /// The packed inode, which is not in the metabox.
-    pub(crate) fn packed(&self) -> Option<&Inode> {
+    /// The packed inode, which has parts of files and is not in the metabox, if there is one.
+    pub fn packed(&self) -> Option<&Inode> {
         self.packed.as_ref()
-    }
-
-    /// Whether the image can have compressed inodes.
-    pub fn has_algorithms(&self) -> bool {
-        self.algorithms != 0
     }
 
     /// Fails if the image cannot have compressed inodes.
     pub(crate) fn check_algorithms(&self) -> Result<()> {
-        match self.algorithms {
-            0 => Err(Error::Corrupt(
+        match self.algorithms.is_empty() {
+            true => Err(Error::Corrupt(
                 "compressed inode in an image without algorithms",
             )),
-            _ => Ok(()),
+            false => Ok(()),
+        }
+    }
+
+    /// Fails if the image cannot have data compressed by `algorithm`.
+    pub(crate) fn check_algorithm(&self, algorithm: Algorithm) -> Result<()> {
+        match self.algorithms.contains(algorithm) {
+            true => Ok(()),
+            false => Err(Error::Corrupt(
+                "algorithm that the superblock does not name",
+            )),
         }
     }
 
@@ -534,7 +546,7 @@ impl SuperBlock {
 
     /// How far `pos` is inside its block.
     #[inline]
-    pub(crate) fn offset_in_block(&self, pos: u64) -> u64 {
+    pub fn offset_in_block(&self, pos: u64) -> u64 {
         pos & u64::from(self.block_size.wrapping_sub(1))
     }
 

@@ -97,6 +97,17 @@ impl TestImage {
         self
     }
 
+    /// Says that data can be compressed by any algorithm, and in big pclusters.
+    pub(crate) fn enable_compression(&mut self) -> &mut Self {
+        let lz4 = [14, 0].into_iter().chain([0; 14]);
+        let lzma = [14, 0, 0, 0, 1].into_iter().chain([0; 11]);
+        let rest = [6, 0, 15, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0];
+        let configurations: Vec<u8> = lz4.chain(lzma).chain(rest).collect();
+        self.enable((1 << 0) | (1 << 1))
+            .put(field::U1, &[0xF, 0])
+            .put(BEHIND_SUPERBLOCK, &configurations)
+    }
+
     /// Makes inode `nid`, which is in the image, its metabox.
     pub(crate) fn set_metabox(&mut self, nid: u64) -> &mut Self {
         self.enable(1 << 8)
@@ -114,6 +125,7 @@ impl TestImage {
 }
 
 const FEATURE_INCOMPAT: u64 = 1104;
+const BEHIND_SUPERBLOCK: usize = 1152;
 
 /// The nid of the inode at byte `offset` of the metabox.
 pub(crate) fn metabox_nid(offset: u64) -> u64 {
@@ -142,7 +154,9 @@ pub(crate) struct TestInode {
 }
 
 pub(crate) const PLAIN: u16 = 0;
+pub(crate) const COMPRESSED_FULL: u16 = 1;
 pub(crate) const INLINE: u16 = 2;
+pub(crate) const COMPRESSED_COMPACT: u16 = 3;
 pub(crate) const CHUNKED: u16 = 4;
 
 impl TestInode {

@@ -12,6 +12,7 @@
 
 use crate::features::incompat;
 use crate::flat::Extent;
+use crate::inode::Inode;
 use crate::superblock::SuperBlock;
 use crate::{Error, Image, Result};
 use core::mem::offset_of;
@@ -81,6 +82,25 @@ pub trait Volume {
                 .map(|(device, _)| device)
                 .ok_or(Error::NoDevice),
         }
+    }
+
+    /// Fills `buf` with the decoded bytes of compressed file `inode` from byte `pos` on, all of which
+    /// are before the end of the file.
+    ///
+    /// Decoders call this where they need the data of a compressed inode. An implementation finds
+    /// the data with [`Inode::pcluster_at`] and decodes it; the default one has no decompressor.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Inode::pcluster_at`], and [`Error::Corrupt`] if the data does not decode.
+    fn read_compressed(
+        &self,
+        _sb: &SuperBlock,
+        _inode: &Inode,
+        _pos: u64,
+        _buf: &mut [u8],
+    ) -> Result<()> {
+        Err(Error::Unsupported("compressed data"))
     }
 }
 

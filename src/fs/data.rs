@@ -2,15 +2,16 @@
 
 //! The bytes of regular files: reading, mapping, and filling the page cache.
 
-use super::{error::errno, inode::Inode, Erofs};
+use super::{compressed::SliceWriter, error::errno, inode::Inode, Erofs};
 use crate::{
     dax::{zero_iter, Run, View},
     vfs::{
         self, position_of,
         trace::{self, Asker, MapBlocks},
-        Fault, Outcome, Place,
+        Fault, Form, Outcome, Place, Writer,
     },
 };
+use core::ops::Range;
 use erodax_format::{flat::Extent, inode::Layout, Error as FormatError};
 use kernel::{
     iov::IovIterDest,
@@ -72,14 +73,52 @@ impl Erofs {
         Ok(done)
     }
 
-    /// Fills memory with bytes from `position` on, and with zeros after the file's end.
-    pub(super) fn fill_data(&self, inode: &Inode, position: u64, out: &mut [u8]) -> Result {
-        let read = inode
-            .disk
-            .read_data(&self.devices, &self.sb, position, out)
-            .map_err(|error| self.report(inode.disk.nid, error))?;
-        out.iter_mut().skip(read).for_each(|byte| *byte = 0);
+    /// Writes a file's bytes to the page cache, and zeros after its end.
+    pub(super) fn fill_data(&self, inode: &Inode, out: &mut impl Writer) -> Result {
+        let written = match inode.disk.layout.is_compressed() {
+            true => self
+                .map_of(inode)
+                .and_then(|map| map.write(inode.disk.size, out)),
+            false => self.copy_to(inode, out),
+        };
+        written.map_err(|error| self.report(inode.disk.nid, error))?;
+        loop {
+            let rest = out.buffer();
+            if rest.is_empty() {
+                return Ok(());
+            }
+            rest.fill(0);
+            let len = rest.len();
+            out.advance(len);
+        }
+    }
+
+    /// Copies what is wanted of a file that is not compressed.
+    fn copy_to(&self, inode: &Inode, out: &mut impl Writer) -> Result<(), FormatError> {
+        while out.position() < inode.disk.size {
+            let position = out.position();
+            let buffer = out.buffer();
+            let read = inode
+                .disk
+                .read_data(&self.devices, &self.sb, position, buffer)?;
+            if read == 0 {
+                break;
+            }
+            out.advance(read);
+        }
         Ok(())
+    }
+
+    /// The bytes that are best filled together with these: those of the same pclusters.
+    pub(super) fn filled_together(&self, inode: &Inode, wanted: Range<u64>) -> Range<u64> {
+        if !inode.disk.layout.is_compressed() || wanted.is_empty() {
+            return wanted;
+        }
+        let range = self
+            .map_of(inode)
+            .and_then(|map| map.together(wanted.clone()));
+        // Who reads them meets the error.
+        range.unwrap_or(wanted)
     }
 
     fn extent(&self, inode: &Inode, position: u64, wanted: u64, asker: Asker) -> Result<Extent> {
@@ -127,9 +166,16 @@ impl Erofs {
 
     /// Where the bytes from `position` on lie in their device.
     pub(super) fn place_at(&self, inode: &Inode, position: u64) -> Result<vfs::Extent> {
+        if inode.disk.layout.is_compressed() {
+            return self
+                .map_of(inode)
+                .and_then(|map| map.place_at(position, self.options.offset))
+                .map_err(|error| self.report(inode.disk.nid, error));
+        }
         Ok(
             match self.extent(inode, position, u64::MAX, Asker::Report)? {
                 Extent::Hole { len } => vfs::Extent {
+                    before: 0,
                     len,
                     place: Place::Hole,
                 },
@@ -147,10 +193,14 @@ impl Erofs {
                         .inline_tail(&self.sb)
                         .map_err(|error| self.report(inode.disk.nid, error))?;
                     vfs::Extent {
+                        before: 0,
                         len,
                         place: Place::Data {
                             address: offset.saturating_add(before),
-                            is_inline: tail.is_some_and(|tail| tail.pos <= position),
+                            form: match tail {
+                                Some(tail) if tail.pos <= position => Form::Inline,
+                                _ => Form::Blocks,
+                            },
                         },
                     }
                 }
@@ -253,7 +303,9 @@ impl Erofs {
             return Err(self.report(inode.disk.nid, FormatError::OutOfBounds));
         }
         if inode.last_page.as_ref().is_none() {
-            let page = vfs::new_page(|bytes| self.fill_data(inode, position, bytes))?;
+            let page = vfs::new_page(|bytes| {
+                self.fill_data(inode, &mut SliceWriter::new(position, bytes))
+            })?;
             inode.last_page.populate(page);
         }
         Ok(inode.last_page.as_ref())

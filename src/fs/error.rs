@@ -15,6 +15,7 @@ pub(super) fn errno(error: FormatError) -> Error {
         FormatError::Invalid(_) => EINVAL,
         FormatError::Checksum => EBADMSG,
         FormatError::NoDevice => ENODEV,
+        FormatError::Volume(code) => Error::from_errno(code),
     }
 }
 

@@ -2,12 +2,13 @@
 
 //! Inodes.
 
-use super::Erofs;
-use crate::vfs::{trace, NewInode};
+use super::{compressed::Map, Erofs};
+use crate::vfs::{trace, Delivery, NewInode};
 use core::sync::atomic::AtomicU64;
 use erodax_format::{
     flat::Extent,
     inode::{FileType, Inode as FormatInode, Layout},
+    pcluster::MapHeader,
     superblock::SuperBlock,
     Error as FormatError,
 };
@@ -29,6 +30,8 @@ pub(crate) struct Inode {
     /// The cookie behind the last name that was found in a directory, where the next one may be
     /// looked for: as a rule they are wanted in order.
     pub(super) found: AtomicU64,
+    /// What stands before the index of a compressed file, if it was needed.
+    header: SetOnce<MapHeader>,
 }
 
 impl Inode {
@@ -42,6 +45,24 @@ impl Inode {
 }
 
 impl Erofs {
+    /// Where a compressed file's data is.
+    pub(super) fn map_of<'a>(&'a self, inode: &'a Inode) -> Result<Map<'a>, FormatError> {
+        let header = match inode.header.as_ref() {
+            Some(header) => *header,
+            None => {
+                let header = inode.disk.map_header(&self.devices, &self.sb)?;
+                inode.header.populate(header);
+                header
+            }
+        };
+        Ok(Map {
+            devices: &self.devices,
+            sb: &self.sb,
+            inode: &inode.disk,
+            header,
+        })
+    }
+
     /// Reads an inode, and says in the log what is wrong with it if it cannot be used.
     pub(super) fn read_inode(&self, nid: u64) -> Result<FormatInode> {
         FormatInode::read(&self.devices, &self.sb, nid).map_err(|error| self.report(nid, error))
@@ -71,13 +92,18 @@ impl Erofs {
             time: (disk.mtime, disk.mtime_nsec),
             rdev: disk.rdev(),
             target,
-            is_cached: !is_direct,
+            delivery: match is_direct {
+                true => Delivery::Mapped,
+                false if disk.layout.is_compressed() => Delivery::Decoded,
+                false => Delivery::Copied,
+            },
             may_have_acl: self.may_have_acl(&disk),
             data: Inode {
                 disk,
                 is_direct,
                 last_page: SetOnce::new(),
                 found: AtomicU64::new(0),
+                header: SetOnce::new(),
             },
         })
     }
@@ -91,7 +117,7 @@ impl Erofs {
             return Ok(false);
         }
         if disk.layout.is_compressed() {
-            return Err(FormatError::Unsupported("compressed data"));
+            return Ok(false);
         }
         if self.sb.block_size() as usize == PAGE_SIZE || !self.maps_directly() {
             return Ok(self.maps_directly());

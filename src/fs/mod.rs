@@ -2,6 +2,7 @@
 
 //! The EROFS driver: a mounted image, in safe code.
 
+mod compressed;
 mod data;
 mod dir;
 mod error;
@@ -14,8 +15,9 @@ mod xattr;
 
 use crate::vfs::{
     self, Attribute, Attributes, Context, DeviceNumber, Emitter, Extent, Fault, FileSystem,
-    NameList, Namespace, NewInode, Outcome,
+    NameList, Namespace, NewInode, Outcome, Writer,
 };
+use core::ops::Range;
 use erodax_format::{
     dir::NAME_MAX,
     inode::FileType,
@@ -172,7 +174,7 @@ impl FileSystem for Erofs {
     }
 
     fn show_options(&self, out: &SeqFile) {
-        self.options.show(out, self.sb.has_algorithms());
+        self.options.show(out, !self.sb.algorithms().is_empty());
     }
 
     fn inode(&self, key: u64) -> Result<NewInode<inode::Inode>> {
@@ -237,7 +239,34 @@ impl FileSystem for Erofs {
         self.page_of(inode, index)
     }
 
-    fn fill(&self, inode: &inode::Inode, position: u64, out: &mut [u8]) -> Result {
-        self.fill_data(inode, position, out)
+    fn fill(&self, inode: &inode::Inode, out: &mut impl Writer) -> Result {
+        self.fill_data(inode, out)
+    }
+
+    fn together(&self, inode: &inode::Inode, wanted: Range<u64>) -> Range<u64> {
+        self.filled_together(inode, wanted)
+    }
+
+    fn start(&self, sb: vfs::SuperBlock) -> Result {
+        let Some(compressed) = &self.devices.compressed else {
+            return Ok(());
+        };
+        let specials = [
+            (self.sb.packed(), &compressed.packed),
+            (self.sb.metabox().ok(), &compressed.metabox),
+        ];
+        for (inode, own) in specials {
+            if let Some(inode) = inode.filter(|inode| inode.layout.is_compressed()) {
+                own.get::<Self>(sb, inode.nid)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        if let Some(compressed) = &self.devices.compressed {
+            compressed.packed.drop();
+            compressed.metabox.drop();
+        }
     }
 }

@@ -3,14 +3,17 @@
 //! The devices of a mounted image: the one with the metadata, and those of `device=`.
 
 use super::{
+    compressed::Compressed,
     error::errno,
     options::{Dax, Options},
 };
 use crate::{
+    codec,
     dax::{SourceError, View},
     vfs::Context,
 };
 use erodax_format::{
+    inode::Inode,
     superblock::SuperBlock,
     volume::{DeviceSlot, Volume},
 };
@@ -21,6 +24,8 @@ pub(super) struct Devices {
     primary: View,
     /// In the order of the device table, which begins with id 1; empty for a flat image.
     extra: KVec<(View, DeviceSlot)>,
+    /// What decoding needs, if the image has compressed data.
+    pub(super) compressed: Option<Compressed>,
 }
 
 impl Devices {
@@ -63,7 +68,23 @@ impl Devices {
             let slot = sb.device_slot(&*primary, id).map_err(fail)?;
             extra.push((view, slot), GFP_KERNEL)?;
         }
-        let devices = Self { primary, extra };
+        if let Some(option) = codec::missing(sb.algorithms()) {
+            context.error(fmt!(
+                "{}: the image is compressed by an algorithm that this kernel lacks: it needs {}",
+                shown,
+                option
+            ));
+            return Err(EOPNOTSUPP);
+        }
+        let compressed = match sb.algorithms().is_empty() {
+            true => None,
+            false => Some(Compressed::new(&sb)?),
+        };
+        let devices = Self {
+            primary,
+            extra,
+            compressed,
+        };
         if options.dax == Dax::Always {
             devices.check_dax(context, shown, &sb)?;
         }
@@ -127,6 +148,16 @@ impl Volume for Devices {
     fn extra(&self, id: u16) -> Option<(&View, DeviceSlot)> {
         let (view, slot) = self.extra.get(usize::from(id.checked_sub(1)?))?;
         Some((view, *slot))
+    }
+
+    fn read_compressed(
+        &self,
+        sb: &SuperBlock,
+        inode: &Inode,
+        pos: u64,
+        buf: &mut [u8],
+    ) -> erodax_format::Result<()> {
+        self.read_decoded(sb, inode, pos, buf)
     }
 }
 

@@ -12,6 +12,8 @@ use kernel::{
 
 /// Bytes of a file that lie together, from the position that was asked for on.
 pub(crate) struct Extent {
+    /// Bytes of the same extent before that position, if it cannot be taken apart there.
+    pub(crate) before: u64,
     /// Bytes; at least one, and all before the end of the file.
     pub(crate) len: u64,
     pub(crate) place: Place,
@@ -21,13 +23,20 @@ pub(crate) struct Extent {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// At this byte of the image.
-    Data {
-        address: u64,
-        /// Beside the inode, not in blocks of the file's own.
-        is_inline: bool,
-    },
+    Data { address: u64, form: Form },
     /// Zeros that are stored nowhere.
     Hole,
+}
+
+/// How the bytes of an extent are there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In blocks of the file's own.
+    Blocks,
+    /// Beside the inode.
+    Inline,
+    /// Not as they are read.
+    Encoded,
 }
 
 /// The position that `whence` (SEEK_DATA or SEEK_HOLE) leads to from `offset`; `ENXIO` if there is
@@ -87,21 +96,23 @@ pub(super) unsafe extern "C" fn fiemap<T: FileSystem>(
         while position < end {
             let extent = fs.extent(data, position)?;
             let extent_end = position.saturating_add(extent.len);
-            if let Place::Data { address, is_inline } = extent.place {
-                let (mut len, mut flags) = (extent.len, 0);
-                if is_inline {
-                    flags |= bindings::FIEMAP_EXTENT_DATA_INLINE;
-                } else if extent_end >= size {
+            if let Place::Data { address, form } = extent.place {
+                let start = position.saturating_sub(extent.before);
+                let (mut len, mut flags) = (extent_end - start, 0);
+                match form {
+                    Form::Inline => flags |= bindings::FIEMAP_EXTENT_DATA_INLINE,
                     // A file's blocks are its own to their end.
-                    len += size.next_multiple_of(block_size) - size;
+                    Form::Blocks if extent_end >= size => {
+                        len += size.next_multiple_of(block_size) - size;
+                    }
+                    Form::Blocks | Form::Encoded => {}
                 }
                 if seek(fs, data, size, extent_end, true) == Err(ENXIO) {
                     flags |= bindings::FIEMAP_EXTENT_LAST;
                 }
                 // SAFETY: The request is valid; it takes any numbers.
-                let answer = unsafe {
-                    bindings::fiemap_fill_next_extent(info, position, address, len, flags)
-                };
+                let answer =
+                    unsafe { bindings::fiemap_fill_next_extent(info, start, address, len, flags) };
                 match answer {
                     0 => {}
                     1 => break,

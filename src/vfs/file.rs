@@ -59,7 +59,7 @@ impl<T: FileSystem> Operations<T> {
     };
 
     /// Mappings are answered by [`FileSystem::fault`].
-    pub(super) const DIRECT: &'static bindings::file_operations = &bindings::file_operations {
+    pub(super) const MAPPED: &'static bindings::file_operations = &bindings::file_operations {
         mmap_prepare: Some(Self::mmap_prepare),
         fadvise: Some(Self::fadvise),
         splice_read: Some(splice::read::<T>),
@@ -67,13 +67,20 @@ impl<T: FileSystem> Operations<T> {
     };
 
     /// Mappings go through the page cache, which [`FileSystem::fill`] fills.
-    pub(super) const CACHED: &'static bindings::file_operations = &bindings::file_operations {
+    pub(super) const COPIED: &'static bindings::file_operations = &bindings::file_operations {
         mmap_prepare: Some(bindings::generic_file_readonly_mmap_prepare),
         splice_read: Some(bindings::filemap_splice_read),
         ..Self::common()
     };
 
-    /// Reads never go through the page cache: there is nothing that it would save.
+    /// Everything goes through the page cache, so that nothing is decoded twice.
+    pub(super) const DECODED: &'static bindings::file_operations = &bindings::file_operations {
+        open: Some(bindings::generic_file_open),
+        read_iter: Some(bindings::generic_file_read_iter),
+        ..*Self::COPIED
+    };
+
+    /// Reads do not go through the page cache: there is nothing that it would save.
     const fn common() -> bindings::file_operations {
         bindings::file_operations {
             open: Some(Self::open),

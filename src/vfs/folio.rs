@@ -4,10 +4,10 @@
 
 use super::{inode::InodeCell, super_block, trace, FileSystem};
 use crate::bindings;
-use core::{marker::PhantomData, slice};
-use kernel::{error::from_result, ffi::c_int, prelude::*};
+use core::{marker::PhantomData, ops::Range, ptr, slice};
+use kernel::{error::from_result, ffi::c_int, page::PAGE_SIZE, prelude::*};
 
-/// The address-space operations of regular files of `T`.
+/// The address-space operations of the inodes of `T` that have data.
 ///
 /// Also files that are mapped directly have them: uprobes read through `read_folio`.
 pub(super) struct Operations<T>(PhantomData<T>);
@@ -30,7 +30,11 @@ impl<T: FileSystem> Operations<T> {
         // SAFETY: By this function's own requirements.
         from_result(|| unsafe {
             trace::read_folio::<T>(folio);
-            Self::fill(folio).map(|()| 0)
+            let (start, end) = range_of(folio);
+            let together = together::<T>(bindings::erodax_folio_inode(folio), start..end);
+            let mut folios = Together::new(folio);
+            folios.add_around(together);
+            fill::<T, _>(folios).map(|()| 0)
         })
     }
 
@@ -39,39 +43,296 @@ impl<T: FileSystem> Operations<T> {
     /// Called by the page cache with locked folios, not up to date, of a file of `T`.
     unsafe extern "C" fn readahead(request: *mut bindings::readahead_control) {
         // SAFETY: By this function's own requirements.
-        unsafe { trace::readahead::<T>(request) };
-        loop {
-            // SAFETY: The request is valid; this takes its next folio.
-            let folio = unsafe { bindings::erodax_readahead_folio(request) };
-            // SAFETY: By this function's own requirements.
-            if folio.is_null() || unsafe { Self::fill(folio) }.is_err() {
-                // The rest is unlocked by the caller. Who needs these bytes meets the error.
-                return;
+        unsafe {
+            trace::readahead::<T>(request);
+            let start = bindings::erodax_readahead_pos(request) as u64;
+            let end = start + bindings::erodax_readahead_length(request) as u64;
+            let inode = (*(*request).mapping).host;
+            let together = together::<T>(inode, start..end);
+            if together != (start..end) {
+                let len = (together.end - together.start) as usize;
+                bindings::readahead_expand(request, together.start as i64, len);
+            }
+            // What is left of the request is unlocked by the caller. Who needs these bytes meets
+            // the error.
+            let _ = fill::<T, _>(Request(request));
+        }
+    }
+}
+
+/// The pages that are best filled together with these, as bytes of the file.
+///
+/// # Safety
+///
+/// `inode` must be a file of `T`.
+unsafe fn together<T: FileSystem>(inode: *mut bindings::inode, wanted: Range<u64>) -> Range<u64> {
+    const PAGE: u64 = PAGE_SIZE as u64;
+    // SAFETY: By the caller's promise.
+    let (fs, data, size) = unsafe {
+        (
+            super_block::instance::<T>((*inode).i_sb),
+            InodeCell::<T>::data(inode),
+            (*inode).i_size as u64,
+        )
+    };
+    let range = fs.together(data, wanted.start..wanted.end.min(size));
+    // Whole pages of it; and the last one, what follows the file's end being zeros.
+    let end = match range.end >= size {
+        true => size.next_multiple_of(PAGE),
+        false => range.end - range.end % PAGE,
+    };
+    let start = range.start.next_multiple_of(PAGE);
+    start.min(wanted.start)..end.max(wanted.end)
+}
+
+/// Fills folios of a file of `T` and unlocks them.
+///
+/// # Safety
+///
+/// The folios must be of a file of `T`.
+unsafe fn fill<T: FileSystem, F: Folios>(folios: F) -> Result {
+    let mut writer = FolioWriter::new(folios);
+    if writer.folio.is_null() {
+        return Ok(());
+    }
+    // SAFETY: By the caller's promise.
+    let (fs, data) = unsafe {
+        let inode = bindings::erodax_folio_inode(writer.folio);
+        (
+            super_block::instance::<T>((*inode).i_sb),
+            InodeCell::<T>::data(inode),
+        )
+    };
+    fs.fill(data, &mut writer)
+}
+
+/// First byte of the file in a folio, and the one behind its last.
+///
+/// # Safety
+///
+/// `folio` must be valid and in the page cache.
+unsafe fn range_of(folio: *mut bindings::folio) -> (u64, u64) {
+    // SAFETY: By the caller's promise.
+    unsafe {
+        let start = bindings::erodax_folio_pos(folio) as u64;
+        (start, start + bindings::erodax_folio_size(folio) as u64)
+    }
+}
+
+/// Locked folios that are not up to date, in their order and without a gap.
+pub(super) trait Folios {
+    /// The next one; null if there is none. It is the caller's to be unlocked.
+    fn next(&mut self) -> *mut bindings::folio;
+
+    /// That one of them is unlocked.
+    fn release(&mut self, folio: *mut bindings::folio);
+}
+
+/// Those of a request for readahead.
+///
+/// # Invariants
+///
+/// The pointer is such a request, in the `readahead` that it was made for.
+struct Request(*mut bindings::readahead_control);
+
+impl Folios for Request {
+    fn next(&mut self) -> *mut bindings::folio {
+        // SAFETY: Valid by the invariant.
+        unsafe { bindings::erodax_readahead_folio(self.0) }
+    }
+
+    fn release(&mut self, _folio: *mut bindings::folio) {
+        // The request has dropped its reference already; the lock has kept the folio.
+    }
+}
+
+/// Most folios that are filled together with one that is wanted, before it and behind it.
+const NEIGHBOURS: usize = 32;
+
+/// A folio that is wanted, and new ones around it.
+///
+/// # Invariants
+///
+/// Those of `folios` in `next..end` are locked and in the page cache; all but `wanted` have a
+/// reference of ours.
+struct Together {
+    folios: [*mut bindings::folio; 2 * NEIGHBOURS + 1],
+    next: usize,
+    end: usize,
+    wanted: *mut bindings::folio,
+}
+
+impl Together {
+    /// # Safety
+    ///
+    /// `wanted` must be locked and in the page cache; its caller has a reference.
+    unsafe fn new(wanted: *mut bindings::folio) -> Self {
+        let mut folios = [ptr::null_mut(); 2 * NEIGHBOURS + 1];
+        // INVARIANT: By the caller's promise.
+        if let Some(middle) = folios.get_mut(NEIGHBOURS) {
+            *middle = wanted;
+        }
+        Self {
+            folios,
+            next: NEIGHBOURS,
+            end: NEIGHBOURS + 1,
+            wanted,
+        }
+    }
+
+    /// Adds pages of a range, from the wanted folio on in both directions, up to the first one
+    /// that the page cache has already, or that there is no memory for.
+    fn add_around(&mut self, range: Range<u64>) {
+        // SAFETY: Valid by the invariant.
+        let ((start, end), mapping) = unsafe {
+            let mapping = bindings::erodax_folio_mapping(self.wanted);
+            (range_of(self.wanted), mapping)
+        };
+        let page = PAGE_SIZE as u64;
+        for position in (end..range.end).step_by(PAGE_SIZE).take(NEIGHBOURS) {
+            let Some(folio) = Self::add(mapping, position / page) else {
+                break;
+            };
+            if let Some(slot) = self.folios.get_mut(self.end) {
+                *slot = folio;
+                self.end += 1;
+            }
+        }
+        let before = start.saturating_sub(range.start) / page;
+        for distance in (1..=before).take(NEIGHBOURS) {
+            let Some(folio) = Self::add(mapping, start / page - distance) else {
+                break;
+            };
+            if let Some(slot) = self.folios.get_mut(self.next - 1) {
+                *slot = folio;
+                self.next -= 1;
             }
         }
     }
 
-    /// Fills a folio and unlocks it.
-    ///
-    /// # Safety
-    ///
-    /// `folio` must be locked, not up to date, and of a file of `T`.
-    unsafe fn fill(folio: *mut bindings::folio) -> Result {
-        // SAFETY: By the caller's promise. The folio is in lowmem, and while it is locked and
-        // not up to date nobody else looks at its bytes.
-        let (fs, data, position, bytes) = unsafe {
-            let inode = bindings::erodax_folio_inode(folio);
-            let address = bindings::erodax_folio_address(folio).cast::<u8>();
-            (
-                super_block::instance::<T>((*inode).i_sb),
-                InodeCell::<T>::data(inode),
-                bindings::erodax_folio_pos(folio) as u64,
-                slice::from_raw_parts_mut(address, bindings::erodax_folio_size(folio)),
-            )
+    /// A new folio of one page, locked, with a reference.
+    fn add(mapping: *mut bindings::address_space, index: u64) -> Option<*mut bindings::folio> {
+        // SAFETY: The mapping is that of a folio that is locked, and so stays.
+        let folio = unsafe { bindings::erodax_add_folio(mapping, index as usize) };
+        (!folio.is_null()).then_some(folio)
+    }
+}
+
+impl Folios for Together {
+    fn next(&mut self) -> *mut bindings::folio {
+        if self.next == self.end {
+            return ptr::null_mut();
+        }
+        self.next += 1;
+        self.folios
+            .get(self.next - 1)
+            .copied()
+            .unwrap_or(ptr::null_mut())
+    }
+
+    fn release(&mut self, folio: *mut bindings::folio) {
+        if folio != self.wanted {
+            // SAFETY: The reference is ours by the invariant.
+            unsafe { bindings::erodax_folio_put(folio) };
+        }
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        loop {
+            let folio = self.next();
+            if folio.is_null() {
+                return;
+            }
+            // SAFETY: Locked by the invariant.
+            unsafe { bindings::erodax_folio_end_read(folio, false) };
+            self.release(folio);
+        }
+    }
+}
+
+/// Where a file's bytes are written to in the page cache: folios, one after the other.
+///
+/// # Invariants
+///
+/// `folio` is null or a locked folio, not up to date, of which the first `written` bytes are
+/// written.
+pub(crate) struct FolioWriter<F: Folios> {
+    folios: F,
+    folio: *mut bindings::folio,
+    written: usize,
+}
+
+impl<F: Folios> FolioWriter<F> {
+    fn new(mut folios: F) -> Self {
+        // INVARIANT: Folios are such ones.
+        let folio = folios.next();
+        Self {
+            folios,
+            folio,
+            written: 0,
+        }
+    }
+
+    fn end_read(&mut self, success: bool) {
+        // SAFETY: Locked by the invariant; this unlocks it.
+        unsafe { bindings::erodax_folio_end_read(self.folio, success) };
+        self.folios.release(self.folio);
+    }
+}
+
+/// Somewhere that bytes of a file are written to in their order.
+pub(crate) trait Writer {
+    /// Which byte of the file comes next.
+    fn position(&self) -> u64;
+
+    /// Where it goes, and those behind it: as many as are together there. Empty if no more are
+    /// wanted.
+    fn buffer(&mut self) -> &mut [u8];
+
+    /// Says that the first `len` bytes of the buffer are written.
+    fn advance(&mut self, len: usize);
+}
+
+impl<F: Folios> Writer for FolioWriter<F> {
+    fn position(&self) -> u64 {
+        if self.folio.is_null() {
+            return u64::MAX;
+        }
+        // SAFETY: Valid by the invariant.
+        unsafe { range_of(self.folio) }.0 + self.written as u64
+    }
+
+    fn buffer(&mut self) -> &mut [u8] {
+        if self.folio.is_null() {
+            return &mut [];
+        }
+        // SAFETY: Valid by the invariant, and in lowmem. While it is locked and not up to date
+        // nobody else looks at its bytes.
+        let bytes = unsafe {
+            let address = bindings::erodax_folio_address(self.folio).cast::<u8>();
+            slice::from_raw_parts_mut(address, bindings::erodax_folio_size(self.folio))
         };
-        let filled = fs.fill(data, position, bytes);
-        // SAFETY: The folio is locked; this unlocks it.
-        unsafe { bindings::erodax_folio_end_read(folio, filled.is_ok()) };
-        filled
+        bytes.get_mut(self.written..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, len: usize) {
+        if len < self.buffer().len() {
+            self.written += len;
+        } else if !self.folio.is_null() {
+            self.end_read(true);
+            // INVARIANT: Folios are such ones.
+            self.folio = self.folios.next();
+            self.written = 0;
+        }
+    }
+}
+
+impl<F: Folios> Drop for FolioWriter<F> {
+    fn drop(&mut self) {
+        if !self.folio.is_null() {
+            self.end_read(false);
+        }
     }
 }

@@ -27,12 +27,23 @@ pub(crate) struct NewInode<D> {
     pub(crate) rdev: (u32, u32),
     /// Where a symbolic link leads to, with a NUL at its end; None for other types.
     pub(crate) target: Option<KVec<u8>>,
-    /// Whether mappings go through the page cache, not through [`FileSystem::fault`].
-    pub(crate) is_cached: bool,
+    /// How the bytes of a regular file reach user space.
+    pub(crate) delivery: Delivery,
     /// Whether there can be a POSIX ACL.
     pub(crate) may_have_acl: bool,
     /// The filesystem's own data.
     pub(crate) data: D,
+}
+
+/// How the bytes of a regular file reach user space.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Mappings are of the memory that holds them, through [`FileSystem::fault`]; reads copy from it.
+    Mapped,
+    /// Mappings go through the page cache; reads copy from the memory.
+    Copied,
+    /// Both go through the page cache: the bytes must be decoded.
+    Decoded,
 }
 
 /// An inode and what belongs to it.
@@ -261,22 +272,23 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
         bindings::set_nlink(inode, new.nlink);
         bindings::erodax_inode_set_owner(inode, new.uid, new.gid);
     }
+    // SAFETY: `i_data` is the inode's own mapping, and empty. Folios are filled through their kernel
+    // address, so they must have one. (Also [`OwnInode`](super::OwnInode)s are read like this,
+    // whatever their type is.)
+    unsafe {
+        (*fields.i_mapping).a_ops = folio::Operations::<T>::TABLE;
+        bindings::inode_nohighmem(inode);
+    }
     match u32::from(new.mode) & bindings::S_IFMT {
         bindings::S_IFREG => {
             fields.i_op = file::Operations::<T>::INODE;
-            // SAFETY: `i_data` is the inode's own mapping.
-            unsafe { (*fields.i_mapping).a_ops = folio::Operations::<T>::TABLE };
-            fields.__bindgen_anon_3.i_fop = if new.is_cached {
-                file::Operations::<T>::CACHED
-            } else {
-                file::Operations::<T>::DIRECT
+            fields.__bindgen_anon_3.i_fop = match new.delivery {
+                Delivery::Mapped => file::Operations::<T>::MAPPED,
+                Delivery::Copied => file::Operations::<T>::COPIED,
+                Delivery::Decoded => file::Operations::<T>::DECODED,
             };
-            // SAFETY: Nothing is in the mapping yet. Folios are filled through their kernel
-            // address, so they must have one.
-            unsafe {
-                bindings::inode_nohighmem(inode);
-                bindings::erodax_mapping_set_large_folios(fields.i_mapping);
-            }
+            // SAFETY: Nothing is in the mapping yet.
+            unsafe { bindings::erodax_mapping_set_large_folios(fields.i_mapping) };
         }
         bindings::S_IFDIR => {
             fields.i_op = dir::Operations::<T>::INODE;

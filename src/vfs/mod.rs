@@ -9,6 +9,7 @@
 //! `i_rwsem` held shared, `inode` with the new inode locked by `I_NEW`, `fill` with the folio
 //! locked, and `fault` with the VMA lock or the mmap lock.
 
+mod cached;
 mod context;
 mod dir;
 mod export;
@@ -27,11 +28,13 @@ mod sysfs;
 pub(crate) mod trace;
 mod xattr;
 
+pub(crate) use cached::OwnInode;
 pub(crate) use context::Context;
 pub(crate) use dir::Emitter;
-pub(crate) use extent::{Extent, Place};
+pub(crate) use extent::{Extent, Form, Place};
 pub(crate) use fault::{map_readonly, position_of, Fault, FaultHandler, Outcome, VmOperations};
-pub(crate) use inode::NewInode;
+pub(crate) use folio::Writer;
+pub(crate) use inode::{Delivery, NewInode};
 pub(crate) use log::may_log;
 pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
@@ -41,6 +44,7 @@ pub(crate) use sysfs::Attribute;
 pub(crate) use trace::DeviceNumber;
 pub(crate) use xattr::{NameList, Namespace};
 
+use core::ops::Range;
 use kernel::{iov::IovIterDest, page::BorrowedPage, prelude::*, seq_file::SeqFile};
 
 /// A read-only filesystem; the value is one mounted instance.
@@ -126,6 +130,15 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Page `index` of a file if it is a page of memory as it lies.
     fn page<'a>(&'a self, inode: &'a Self::Inode, index: u64) -> Option<BorrowedPage<'a>>;
 
-    /// Fills page-cache memory with a file's bytes from `position` on, zeros after its end.
-    fn fill(&self, inode: &Self::Inode, position: u64, out: &mut [u8]) -> Result;
+    /// Writes a file's bytes to the page cache, zeros after its end.
+    fn fill(&self, inode: &Self::Inode, out: &mut impl Writer) -> Result;
+
+    /// The bytes that are best written together with these, which are before the file's end.
+    fn together(&self, inode: &Self::Inode, wanted: Range<u64>) -> Range<u64>;
+
+    /// The superblock is filled in, so that inodes can be got.
+    fn start(&self, sb: SuperBlock) -> Result;
+
+    /// The superblock ends: lets the filesystem's own inodes go.
+    fn stop(&self);
 }

@@ -61,6 +61,10 @@ impl SuperBlock {
         Self(raw)
     }
 
+    pub(super) fn as_raw(self) -> *mut bindings::super_block {
+        self.0
+    }
+
     /// What trace events name it by.
     pub(crate) fn number(self) -> DeviceNumber {
         // SAFETY: By the promise of `from_raw`; superblocks get their number when they are made.
@@ -220,6 +224,8 @@ unsafe fn fill<T: FileSystem>(
         (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
     }
     // SAFETY: The superblock is filled in.
+    unsafe { instance::<T>(sb).start(SuperBlock::from_raw(sb))? };
+    // SAFETY: As above.
     let root = unsafe { inode::get::<T>(sb, parameters.root)? };
     // SAFETY: `d_make_root` takes the reference to the inode over.
     let dentry = unsafe { bindings::d_make_root(root) };
@@ -296,10 +302,19 @@ impl<T: FileSystem> Operations<T> {
     const TABLE: &'static bindings::super_operations = &bindings::super_operations {
         alloc_inode: Some(InodeCell::<T>::alloc),
         free_inode: Some(InodeCell::<T>::free),
+        put_super: Some(Self::put_super),
         statfs: Some(Self::statfs),
         show_options: Some(Self::show_options),
         ..pin_init::zeroed()
     };
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a superblock of `T` that has a root, when it ends.
+    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
+        // SAFETY: By this function's own requirements, it was filled.
+        unsafe { instance::<T>(sb) }.stop();
+    }
 
     /// # Safety
     ///

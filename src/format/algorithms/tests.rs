@@ -6,6 +6,10 @@ use crate::superblock::SuperBlock;
 use crate::testing::{field, TestImage, TestInode};
 
 const ALGORITHMS: u32 = 1 << 1;
+const LZ4: u16 = 1 << 0;
+const LZMA: u16 = 1 << 1;
+const DEFLATE: u16 = 1 << 2;
+const ZSTD: u16 = 1 << 3;
 
 /// A record with its length in front, padded.
 fn record(data: &[u8]) -> Vec<u8> {
@@ -37,7 +41,7 @@ fn zstd(format: u8, window_log: u8) -> Vec<u8> {
     record(&[format, window_log, 0, 0, 0, 0])
 }
 
-fn read(algorithms: u16, records: &[Vec<u8>]) -> Result<SuperBlock> {
+fn mount(algorithms: u16, records: &[Vec<u8>]) -> Result<SuperBlock> {
     let mut image = TestImage::new(12, 1);
     image
         .enable(ALGORITHMS)
@@ -50,22 +54,32 @@ fn read(algorithms: u16, records: &[Vec<u8>]) -> Result<SuperBlock> {
 fn good() {
     let all = [lz4(256), lzma(8 << 20, 0), deflate(15), zstd(0, 10)];
     let has_any = |algorithms, records: &[_]| {
-        let sb = read(algorithms, records).unwrap();
+        let sb = mount(algorithms, records).unwrap();
         sb.check_algorithms().is_ok()
     };
     assert!(has_any(0xF, &all));
+    let algorithms = *mount(0xF, &all).unwrap().algorithms();
+    assert_eq!(algorithms.lzma_dictionary(), 8 << 20);
+    assert_eq!(algorithms.zstd_window(), 1 << 20);
     let lowest = [lz4(0), lzma(4096, 0), deflate(0), zstd(0, 0)];
     assert!(has_any(0xF, &lowest));
-    assert!(read(0b1010, &[lzma(4096, 0), zstd(0, 3)]).is_ok());
+    let some = *mount(0b1010, &[lzma(4096, 0), zstd(0, 3)])
+        .unwrap()
+        .algorithms();
+    assert_eq!(
+        Algorithm::ALL.map(|each| some.contains(each)),
+        [false, true, false, true]
+    );
+    assert_eq!((some.lzma_dictionary(), some.zstd_window()), (4096, 8192));
     // Longer records are of a later version.
-    assert!(read(LZ4, &[record(&[0; 33])]).is_ok());
+    assert!(mount(LZ4, &[record(&[0; 33])]).is_ok());
     assert!(!has_any(0, &[]));
 }
 
 #[test]
 fn bad() {
-    assert!(matches!(read(1 << 4, &[]), Err(Error::Unsupported(_))));
-    assert!(matches!(read(1 << 15, &[]), Err(Error::Unsupported(_))));
+    assert!(matches!(mount(1 << 4, &[]), Err(Error::Unsupported(_))));
+    assert!(matches!(mount(1 << 15, &[]), Err(Error::Unsupported(_))));
     for (algorithm, bytes) in [
         (LZ4, record(&[0; 13])),
         (LZ4, lz4(257)),
@@ -78,13 +92,13 @@ fn bad() {
         (ZSTD, zstd(1, 0)),
         (ZSTD, zstd(0, 11)),
     ] {
-        let error = read(algorithm, &[bytes]).unwrap_err();
+        let error = mount(algorithm, &[bytes]).unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{algorithm}: {error}");
     }
-    let wide = read(DEFLATE, &[deflate(16)]);
+    let wide = mount(DEFLATE, &[deflate(16)]);
     assert!(matches!(wide, Err(Error::Unsupported(_))));
     // A length of 0 means 65536, which is more than the image has.
-    assert!(matches!(read(LZ4, &[]), Err(Error::OutOfBounds)));
+    assert!(matches!(mount(LZ4, &[]), Err(Error::OutOfBounds)));
 }
 
 #[test]

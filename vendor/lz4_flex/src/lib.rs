@@ -91,9 +91,6 @@ extern crate alloc;
 extern crate more_asserts;
 
 pub mod block;
-#[cfg(feature = "frame")]
-#[cfg_attr(docsrs, doc(cfg(feature = "frame")))]
-pub mod frame;
 
 #[allow(dead_code)]
 mod fastcpy;

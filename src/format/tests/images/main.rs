@@ -3,6 +3,8 @@
 //! Images made by mkfs.erofs, compared with what they were made of; the same images with bytes
 //! changed; and an archive made by GNU cpio.
 
+mod compressed;
+mod decode;
 mod features;
 mod newer;
 mod tree;

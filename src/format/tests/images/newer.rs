@@ -7,14 +7,14 @@ use crate::features::{compare_xattrs, tree_with_xattrs};
 use crate::tree::{example, Tree};
 use crate::walk::Walked;
 use crate::{compare, run_mkfs, run_mkfs_tree, write_tree};
-use erodax_format::inode::Layout;
+use erodax_format::inode::{Inode, Layout};
 use erodax_format::superblock::SuperBlock;
 use erodax_format::Error;
 use std::path::PathBuf;
 
 const IN_METABOX: u64 = 1 << 63;
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("ERODAX_MKFS_NEW")
         .expect("ERODAX_MKFS_NEW must be mkfs.erofs 1.9 or newer")
         .into()
@@ -57,7 +57,8 @@ fn metabox() {
 #[ignore = "needs ERODAX_MKFS_NEW"]
 fn compressed_metabox() {
     let image = mkfs(&["-zlz4", "-m4096"], &example(true));
-    let error = SuperBlock::read(&image[..]).unwrap_err();
+    let sb = SuperBlock::read(&image[..]).unwrap();
+    let error = Inode::read(&image[..], &sb, sb.root_nid()).unwrap_err();
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
 }
 

@@ -28,8 +28,11 @@ pub(crate) use decompress_safe as decompress;
 #[cfg(not(feature = "safe-decode"))]
 pub(crate) mod decompress;
 
+pub(crate) mod partial;
+
 pub use compress::*;
 pub use decompress::*;
+pub use partial::*;
 
 use core::{error::Error, fmt};
 
