@@ -127,35 +127,37 @@ impl Erofs {
 
     /// Where the bytes from `position` on lie in their device.
     pub(super) fn place_at(&self, inode: &Inode, position: u64) -> Result<vfs::Extent> {
-        Ok(
-            match self.extent(inode, position, u64::MAX, Asker::Report)? {
-                Extent::Hole { len } => vfs::Extent {
+        let (device, offset, len) = match self.extent(inode, position, u64::MAX, Asker::Report)? {
+            Extent::Hole { len } => {
+                return Ok(vfs::Extent {
                     len,
                     place: Place::Hole,
-                },
-                Extent::Data {
-                    device,
-                    offset,
-                    len,
-                } => {
-                    let before = match device {
-                        0 => self.options.offset,
-                        _ => 0,
-                    };
-                    let tail = inode
-                        .disk
-                        .inline_tail(&self.sb)
-                        .map_err(|error| self.report(inode.disk.nid, error))?;
-                    vfs::Extent {
-                        len,
-                        place: Place::Data {
-                            address: offset.saturating_add(before),
-                            is_inline: tail.is_some_and(|tail| tail.pos <= position),
-                        },
-                    }
-                }
-            },
-        )
+                })
+            }
+            Extent::Data {
+                device,
+                offset,
+                len,
+            } => (device, offset, len),
+        };
+        let before = match device {
+            0 => self.options.offset,
+            _ => 0,
+        };
+        let disk = &inode.disk;
+        let tail = disk
+            .inline_tail(&self.sb)
+            .map_err(|error| self.report(disk.nid, error))?;
+        let is_inline = tail.is_some_and(|tail| tail.pos <= position);
+        // The metabox is a file, and what is in it has no address of its own.
+        let address = match is_inline && disk.in_metabox() {
+            true => 0,
+            false => offset.saturating_add(before),
+        };
+        Ok(vfs::Extent {
+            len,
+            place: Place::Data { address, is_inline },
+        })
     }
 
     /// Answers a page fault: with the image's own pages, or with a copy of the last page.
