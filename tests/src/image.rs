@@ -105,6 +105,10 @@ impl Image {
 /// Build time of every image, in seconds since 1970.
 pub const BUILD_TIME: i64 = 1_700_000_000;
 
+/// Where in its page the image of a machine begins that is [`prefixed`](crate::Machine::prefixed):
+/// at a sector's begin, as in the RFC that asked for such mounts.
+pub const UNALIGNED_BY: u64 = 1536;
+
 /// Content of `hello` in a small image.
 pub const HELLO: &str = "an image where the boot loader left it\n";
 

@@ -60,7 +60,7 @@ pub struct Machine {
     /// Images in the initrd.
     pub images: &'static [Image],
     /// Whether a microcode archive precedes the initrd, the way `cat` would put it there: the
-    /// images are no longer aligned then.
+    /// images begin [`image::UNALIGNED_BY`] bytes into a page then.
     pub prefixed: bool,
     /// Whether erodax.ko is in the initrd.
     pub erodax: bool,

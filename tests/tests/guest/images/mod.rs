@@ -22,12 +22,16 @@ use erodax_qemu::{
 };
 use erodax_tests::{
     expectation::sha256,
-    image::{digest_path, expectation_path, Content, Image, BUILD_TIME, PAYLOAD_MANIFEST},
+    image::{
+        digest_path, expectation_path, Content, Image, BUILD_TIME, PAYLOAD_MANIFEST, UNALIGNED_BY,
+    },
     Suite,
 };
 
 /// Anything but zero, so that a filesystem id made of it can be told from none.
 const UUID: &str = "6d2c1f0e-8a4b-4c3d-9e5f-a1b2c3d4e5f6";
+
+const PAGE: u64 = 4096;
 
 /// The VM of a suite, everything that it needs made.
 pub(crate) fn scenario(environment: &Environment, suite: &Suite) -> Result<Scenario> {
@@ -175,26 +179,24 @@ fn make(environment: &Environment, image: &Path, tar: &[u8], options: &[&str]) -
     Ok(())
 }
 
-/// Puts a small archive in front, as `cat microcode.cpio initrd` does: it ends at a multiple of
-/// 4 bytes, and not of a page.
+/// Puts a small archive in front, as `cat microcode.cpio initrd` does: its end, and so the image's
+/// begin, is [`UNALIGNED_BY`] bytes into a page.
 pub(crate) fn put_archive_before(initrd: &Path) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let content = directory.path().join("content");
     fs::create_dir(&content)?;
-    fs::write(
-        content.join("early-data"),
-        "something that is looked at before the kernel unpacks\n",
-    )?;
+    let early_data = content.join("early-data");
+    fs::write(&early_data, [b'\n'; 4])?;
     let prefix = directory.path().join("prefix.cpio");
     let options = CpioOptions {
         compression: Compression::None,
-        force: false,
+        force: true,
     };
+    let shortest = write_tree_cpio(&content, &prefix, options)?;
+    let more = (PAGE + UNALIGNED_BY - shortest % PAGE) % PAGE;
+    fs::write(&early_data, vec![b'\n'; usize::try_from(4 + more)?])?;
     let length = write_tree_cpio(&content, &prefix, options)?;
-    ensure!(
-        length % 4 == 0 && length % 4096 != 0,
-        "a prefix of {length} bytes"
-    );
+    ensure!(length % PAGE == UNALIGNED_BY, "a prefix of {length} bytes");
 
     let whole = initrd.with_extension("prefixed");
     let mut output = File::create(&whole)?;
