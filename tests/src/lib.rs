@@ -4,6 +4,7 @@
 //! the host makes for them. One registry serves both sides: the host lists the tests from it,
 //! the guest runs them.
 
+mod beside;
 mod compare;
 mod erodax;
 pub mod expectation;
