@@ -27,17 +27,17 @@ run: tools module payload ## Boot a Debian tree in place from an initrd, and pri
 shell: tools module payload ## An interactive console in the same machine
 	@$(enter) $(static)/erodax-vm shell $(ARGS)
 
-test: tools module payload ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
+test: tools module payload erofs-utils ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
 	$(enter) cargo test --workspace $(cargo_flags) --no-fail-fast $(ARGS)
 
-test-host: crates ## The tests that need neither a kernel nor a virtual machine
+test-host: crates erofs-utils ## The tests that need neither a kernel nor a virtual machine
 	$(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
 
-fuzz: crates ## Fuzz the decoders of src/format (SECONDS=60 for each TARGET=…; INPUT=FILE: only that)
+fuzz: crates erofs-utils ## Fuzz the decoders of src/format (SECONDS=60 for each TARGET=…; INPUT=FILE: only that)
 	@$(if $(INPUT),$(setup)/fuzz.sh again '$(TARGET)' '$(INPUT)',$(setup)/fuzz.sh run \
 		'$(or $(SECONDS),60)' '$(TARGET)')
 
-coverage: crates ## Measure how much of src/format its tests run, and fail under 90 % of lines
+coverage: crates erofs-utils ## Measure how much of src/format its tests run, and fail under 90 % of lines
 	@$(setup)/coverage.sh
 
 lint: crates $(stock_kernel) ## Formatting and clippy, of the host's crates and of the module
@@ -68,6 +68,9 @@ crates: buildroot
 payload: buildroot
 	@$(setup)/payload.sh
 
+erofs-utils: buildroot
+	@$(setup)/erofs-utils.sh
+
 clean: ## Remove what was built in the checkout
 	@$(setup)/clean.sh checkout
 
@@ -86,4 +89,4 @@ help: ## List the targets
 	@echo '  V=1                    show the commands of Kbuild'
 
 .PHONY: all module run shell test test-host fuzz coverage lint paths tools buildroot kernel crates payload \
-	clean clean-cache help
+	erofs-utils clean clean-cache help

@@ -70,7 +70,7 @@ find_kernel() {
 # What the tools, the harness and its tests find in their environment.
 export_layout() {
     export ERODAX_CACHE=$CACHE ERODAX_KO=$KO ERODAX_STATIC=$STATIC ERODAX_PAYLOAD=$PAYLOAD
-    export ERODAX_WORK=$TARGET/vm
+    export ERODAX_WORK=$TARGET/vm ERODAX_MKFS_NEW=$EROFS_UTILS/bin/mkfs.erofs
     find_kernel || return 0
     export ERODAX_KERNEL_IMAGE=$KERNEL_IMAGE ERODAX_KERNEL_MODULES=$KERNEL_MODULES
     export ERODAX_KERNEL_RELEASE=$KERNEL_RELEASE

@@ -172,40 +172,44 @@ impl Erofs {
                 .and_then(|map| map.place_at(position, self.options.offset))
                 .map_err(|error| self.report(inode.disk.nid, error));
         }
-        Ok(
-            match self.extent(inode, position, u64::MAX, Asker::Report)? {
-                Extent::Hole { len } => vfs::Extent {
+        let (device, offset, len) = match self.extent(inode, position, u64::MAX, Asker::Report)? {
+            Extent::Hole { len } => {
+                return Ok(vfs::Extent {
                     before: 0,
                     len,
                     place: Place::Hole,
+                })
+            }
+            Extent::Data {
+                device,
+                offset,
+                len,
+            } => (device, offset, len),
+        };
+        let before = match device {
+            0 => self.options.offset,
+            _ => 0,
+        };
+        let disk = &inode.disk;
+        let tail = disk
+            .inline_tail(&self.sb)
+            .map_err(|error| self.report(disk.nid, error))?;
+        let is_inline = tail.is_some_and(|tail| tail.pos <= position);
+        Ok(vfs::Extent {
+            before: 0,
+            len,
+            place: Place::Data {
+                // The metabox is a file, and what is in it has no address of its own.
+                address: match is_inline && disk.in_metabox() {
+                    true => 0,
+                    false => offset.saturating_add(before),
                 },
-                Extent::Data {
-                    device,
-                    offset,
-                    len,
-                } => {
-                    let before = match device {
-                        0 => self.options.offset,
-                        _ => 0,
-                    };
-                    let tail = inode
-                        .disk
-                        .inline_tail(&self.sb)
-                        .map_err(|error| self.report(inode.disk.nid, error))?;
-                    vfs::Extent {
-                        before: 0,
-                        len,
-                        place: Place::Data {
-                            address: offset.saturating_add(before),
-                            form: match tail {
-                                Some(tail) if tail.pos <= position => Form::Inline,
-                                _ => Form::Blocks,
-                            },
-                        },
-                    }
-                }
+                form: match is_inline {
+                    true => Form::Inline,
+                    false => Form::Blocks,
+                },
             },
-        )
+        })
     }
 
     /// Answers a page fault: with the image's own pages, or with a copy of the last page.

@@ -3,59 +3,95 @@
 //! Two mounts of one image, by two drivers.
 
 mod data;
+pub(crate) mod mistakes;
 mod xattrs;
 
-use std::{ffi::CString, path::Path};
-
-use anyhow::{ensure, Context, Result};
-use rustix::fs::{
-    lstat, open, readlink, seek, statx, AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat,
-    StatxAttributes, StatxFlags, CWD,
+use std::{
+    collections::HashSet,
+    ffi::{CStr, CString, OsStr},
+    os::unix::ffi::OsStrExt,
+    path::Path,
 };
 
-/// Compares everything that the two trees show: attributes, listings in their order and from
-/// every entry on, targets of links, contents, holes, extents, extended attributes and handles.
+use anyhow::{ensure, Context, Result};
+use erodax_agent::guest::calls::label;
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{
+        lstat, open, readlink, seek, statfs, statx, AtFlags, FileType, Mode, OFlags, RawDir,
+        SeekFrom, Stat, StatxAttributes, StatxFlags, CWD,
+    },
+};
+
+/// Compares everything that the two mounts show: statistics, the label, and of every file
+/// attributes, listings in their order and from every entry on, targets of links, contents, holes,
+/// extents, extended attributes and handles.
 pub(crate) fn trees(ours: &Path, theirs: &Path) -> Result<()> {
-    let (our_stat, their_stat) = (lstat(ours)?, lstat(theirs)?);
-    let path = || ours.display().to_string();
-    attributes(&our_stat, &their_stat).with_context(path)?;
-    more_attributes(ours, theirs).with_context(path)?;
-    xattrs::same(ours, theirs).with_context(path)?;
-    data::same_handle(ours, theirs).with_context(path)?;
-    match FileType::from_raw_mode(our_stat.st_mode) {
-        FileType::Directory => {
-            let listing = list(ours)?;
-            ensure!(
-                listing == list(theirs)?,
-                "{} is listed differently",
-                ours.display()
-            );
-            rests(ours, theirs, &listing).with_context(path)?;
-            data::same_extents(ours, theirs).with_context(path)?;
-            for Entry { name, .. } in listing {
-                let name = std::str::from_utf8(name.to_bytes()).map(Path::new);
-                // Names that are not UTF-8 have their own test.
-                let Ok(name) = name else { continue };
-                if name != Path::new(".") && name != Path::new("..") {
-                    trees(&ours.join(name), &theirs.join(name))?;
-                }
+    let (our, their) = (statfs(ours)?, statfs(theirs)?);
+    ensure!(
+        format!("{our:?}") == format!("{their:?}"),
+        "statfs: {our:?}, stock {their:?}"
+    );
+    let read_label = |root: &Path| label(open_directory(root)?).map_err(anyhow::Error::from);
+    let (our, their) = (read_label(ours)?, read_label(theirs)?);
+    ensure!(our == their, "label {our:?}, stock {their:?}");
+    Walk::default().file(ours, theirs)
+}
+
+/// Files that have been compared.
+#[derive(Default)]
+struct Walk {
+    /// The numbers of those with more than one name.
+    linked: HashSet<u64>,
+}
+
+impl Walk {
+    fn file(&mut self, ours: &Path, theirs: &Path) -> Result<()> {
+        let (our_stat, their_stat) = (lstat(ours)?, lstat(theirs)?);
+        let path = || ours.display().to_string();
+        attributes(&our_stat, &their_stat).with_context(path)?;
+        let kind = FileType::from_raw_mode(our_stat.st_mode);
+        let has_names = our_stat.st_nlink > 1 && kind != FileType::Directory;
+        if has_names && !self.linked.insert(our_stat.st_ino) {
+            return Ok(());
+        }
+        more_attributes(ours, theirs).with_context(path)?;
+        xattrs::same(ours, theirs).with_context(path)?;
+        data::same_handle(ours, theirs).with_context(path)?;
+        match kind {
+            FileType::Directory => self.directory(ours, theirs)?,
+            FileType::RegularFile => {
+                data::same(ours, theirs).with_context(path)?;
+                data::same_extents(ours, theirs).with_context(path)?;
+            }
+            FileType::Symlink => {
+                let (our, their) = (readlink(ours, [])?, readlink(theirs, [])?);
+                ensure!(our == their, "{}: {our:?}, stock {their:?}", ours.display());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, ours: &Path, theirs: &Path) -> Result<()> {
+        let path = || ours.display().to_string();
+        let listing = list(ours)?;
+        ensure!(
+            listing == list(theirs)?,
+            "{} is listed differently",
+            ours.display()
+        );
+        rests(ours, theirs, &listing).with_context(path)?;
+        absent_names(ours, theirs, &listing).with_context(path)?;
+        data::same_extents(ours, theirs).with_context(path)?;
+        for Entry { name, .. } in listing {
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                let name = OsStr::from_bytes(name.to_bytes());
+                self.file(&ours.join(name), &theirs.join(name))?;
             }
         }
-        FileType::RegularFile => {
-            data::same(ours, theirs).with_context(path)?;
-            data::same_extents(ours, theirs).with_context(path)?;
-        }
-        FileType::Symlink => {
-            let (our_target, their_target) = (readlink(ours, [])?, readlink(theirs, [])?);
-            ensure!(
-                our_target == their_target,
-                "{}: {our_target:?}",
-                ours.display()
-            );
-        }
-        _ => {}
+        Ok(())
     }
-    Ok(())
 }
 
 fn attributes(ours: &Stat, theirs: &Stat) -> Result<()> {
@@ -113,14 +149,22 @@ struct Entry {
 
 /// The entries, in the filesystem's order.
 fn list(directory: &Path) -> Result<Vec<Entry>> {
-    list_from(directory, 0, usize::MAX)
+    list_from(open_directory(directory)?, 0, usize::MAX, 8192)
 }
 
-/// At most `count` of the entries from a position on.
-fn list_from(directory: &Path, position: u64, count: usize) -> Result<Vec<Entry>> {
-    let directory = open(directory, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+fn open_directory(directory: &Path) -> Result<OwnedFd> {
+    Ok(open(
+        directory,
+        OFlags::RDONLY | OFlags::DIRECTORY,
+        Mode::empty(),
+    )?)
+}
+
+/// At most `count` of the entries from a position on, as far as they come in pieces of `room`
+/// bytes.
+fn list_from(directory: impl AsFd, position: u64, count: usize, room: usize) -> Result<Vec<Entry>> {
     seek(&directory, SeekFrom::Start(position))?;
-    let mut buffer = Vec::with_capacity(8192);
+    let mut buffer = Vec::with_capacity(room);
     let mut raw = RawDir::new(directory, buffer.spare_capacity_mut());
     let mut entries = Vec::new();
     while entries.len() < count {
@@ -136,13 +180,17 @@ fn list_from(directory: &Path, position: u64, count: usize) -> Result<Vec<Entry>
     Ok(entries)
 }
 
-/// Both directories go on alike after each entry, or after some of very many.
+/// Both directories go on alike after each entry, or after some thousands of very many.
 fn rests(ours: &Path, theirs: &Path, listing: &[Entry]) -> Result<()> {
-    const ENTRIES: usize = 3;
-    for entry in listing.iter().step_by(1 + listing.len() / 200) {
+    const ENTRIES: usize = 2;
+    /// Two of the longest names.
+    const ROOM: usize = 560;
+    const MOST: usize = 2000;
+    let (ours, theirs) = (open_directory(ours)?, open_directory(theirs)?);
+    for entry in listing.iter().step_by(1 + listing.len() / MOST) {
         let (our, their) = (
-            list_from(ours, entry.next, ENTRIES)?,
-            list_from(theirs, entry.next, ENTRIES)?,
+            list_from(&ours, entry.next, ENTRIES, ROOM)?,
+            list_from(&theirs, entry.next, ENTRIES, ROOM)?,
         );
         ensure!(
             our == their,
@@ -151,4 +199,38 @@ fn rests(ours: &Path, theirs: &Path, listing: &[Entry]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Names close to those that there are, and at both ends.
+fn absent_names(ours: &Path, theirs: &Path, listing: &[Entry]) -> Result<()> {
+    const MOST: usize = 100;
+    let near = listing.iter().step_by(1 + listing.len() / MOST);
+    let near = near.flat_map(|entry| neighbours(&entry.name));
+    for name in near.chain([vec![1], vec![0xff; 255], vec![b'n'; 256]]) {
+        let name = OsStr::from_bytes(&name);
+        let kind = |directory: &Path| {
+            let stat = lstat(directory.join(name));
+            stat.map(|stat| FileType::from_raw_mode(stat.st_mode))
+        };
+        let (our, their) = (kind(ours), kind(theirs));
+        ensure!(our == their, "{name:?}: {our:?}, stock {their:?}");
+    }
+    Ok(())
+}
+
+/// A name with a byte less, with one more, and with another last one.
+fn neighbours(name: &CStr) -> [Vec<u8>; 3] {
+    let name = name.to_bytes();
+    let (last, front) = name.split_last().unwrap_or((&b'x', &[]));
+    // Not a NUL, which would end the name, nor a slash, which would make it a path.
+    let other = if *last < b'0' { b'0' } else { last ^ 1 };
+    [
+        if front.is_empty() {
+            vec![1]
+        } else {
+            front.to_vec()
+        },
+        [name, b"\x01"].concat(),
+        [front, &[other]].concat(),
+    ]
 }

@@ -16,6 +16,7 @@ use erodax_agent::guest::{
     module::Module,
     mount::{Mount, MountError},
 };
+use erodax_format::superblock::SuperBlock;
 use rustix::io::Errno;
 
 use crate::{
@@ -108,6 +109,21 @@ impl Device {
         let all = Self::all()?;
         let found = all.iter().find(|device| device.name == image).cloned();
         found.with_context(|| format!("no device has the name {image}: {all:?}"))
+    }
+
+    /// The `region=` of an image and its further devices, which follow it where its device table
+    /// says.
+    pub(crate) fn regions(&self) -> Result<String> {
+        let bytes = fs::read(&self.node)?;
+        let sb = SuperBlock::read(&bytes[..])?;
+        let block = u64::from(sb.block_size());
+        let mut regions = vec![format!("{:#x},{}", self.address, sb.size())];
+        for id in 1..=sb.extra_devices() {
+            let slot = sb.device_slot(&bytes[..], id)?;
+            let address = self.address + slot.uniaddr * block;
+            regions.push(format!("{address:#x},{}", slot.blocks * block));
+        }
+        Ok(regions.join(","))
     }
 
     fn read(directory: &Path) -> Result<Self> {

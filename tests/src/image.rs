@@ -4,7 +4,7 @@
 //! under their names.
 
 /// An image in a suite's initrd.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Image {
     /// Its name in the initrd, `.erofs.d/NAME.erofs`.
     pub name: &'static str,
@@ -19,25 +19,107 @@ pub struct Image {
 pub enum Content {
     /// A few files and a socket, made from a directory by `erodax pack` itself.
     Small,
-    /// The generated tree of every kind of file and every size that matters, made by mkfs.erofs
-    /// with these options. Its expectation lies at [`expectation_path`].
-    Zoo {
-        /// Further arguments of mkfs.erofs.
-        mkfs: &'static [&'static str],
-        /// Whether every file gets [`BUILD_TIME`] as its time of modification, which makes the
-        /// inodes compact that can be.
-        one_time: bool,
-        /// Whether the rest of each file's last block is filled with garbage, which the format
-        /// allows: nobody must get to see it. Only without inline tails.
-        garbage: bool,
-    },
-    /// The generated tree, with the files' data on a device of its own, in chunks. The bytes of
-    /// that device follow those of the image.
-    Devices,
+    /// A generated tree.
+    Zoo(Zoo),
     /// The guest's own binary, as a program to be started from the image.
     Program,
     /// The Debian tree of the payload. Its manifest lies at [`PAYLOAD_MANIFEST`].
     Payload,
+}
+
+/// An image of a generated tree. What it must show lies at [`expectation_path`]; a craft may change
+/// that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zoo {
+    /// The tree.
+    pub tree: Tree,
+    /// Whose mkfs.erofs makes the image.
+    pub maker: Maker,
+    /// Further arguments of mkfs.erofs.
+    pub mkfs: &'static [&'static str],
+    /// Whether every file gets [`BUILD_TIME`] as its time of modification, which makes the inodes
+    /// compact that can be.
+    pub one_time: bool,
+    /// Where the files' data is.
+    pub data: Data,
+    /// What is changed afterwards.
+    pub craft: Option<Craft>,
+}
+
+impl Zoo {
+    /// What mkfs.erofs of the build root makes of the whole tree by itself.
+    pub const DEFAULT: Self = Self {
+        tree: Tree::Whole,
+        maker: Maker::Stable,
+        mkfs: &[],
+        one_time: false,
+        data: Data::Inside,
+        craft: None,
+    };
+}
+
+/// Which tree is generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// Every kind of file, and every size that matters.
+    Whole,
+    /// The same with fewer files of each kind, and none that is large.
+    Sample,
+    /// Files with xattrs in common, in a directory: from archives mkfs.erofs makes no shared ones.
+    Shared,
+    /// 70001 names of one file, 10000 of them in one directory.
+    Crowd,
+}
+
+/// A version of mkfs.erofs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The build root's, of Debian stable.
+    Stable,
+    /// That of `ERODAX_MKFS_NEW`, 1.9 or newer.
+    Next,
+}
+
+/// Where the data of an image's files is. That of further devices follows the image, where the
+/// device table's flat addresses lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// In the image.
+    Inside,
+    /// On a further device, in chunks.
+    Blob,
+    /// In the tar archive that the image is an index of: a further device.
+    Archive,
+    /// In the images of two layers, which the image is merged of: two further devices.
+    Layers,
+}
+
+/// Changes that make an image of one that mkfs.erofs makes no more, or never made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Craft {
+    /// The rest of each file's last block is filled with garbage, which the format allows: nobody
+    /// must get to see it. Only without inline tails.
+    Garbage,
+    /// Compact inodes with `EROFS_I_NLINK_1`, holes, inodes whose tail or xattrs are in the next
+    /// block, and values where nobody looks.
+    Compact,
+    /// Extended inodes across blocks, holes, odd times, and bits that mean something in other
+    /// inodes only; a superblock with further slots, with a label of all its 16 bytes and unknown
+    /// compatible features.
+    Extended,
+    /// Name filters that are wrong, and a superblock that says not to use them.
+    Unfiltered,
+    /// Chunk indexes with 48-bit addresses, and with values in the fields that are ignored
+    /// otherwise; a hole, the same chunk twice, and the largest chunks.
+    Indexes,
+    /// Chunk maps of 4 bytes with the bit for 48-bit addresses, which only indexes have.
+    Map,
+    /// Shared xattrs in the metabox.
+    SharedInMetabox,
+    /// Flat addresses, which lead to the further device, in place of addresses on that.
+    Redirected,
+    /// A mistake in each of many files.
+    Broken,
 }
 
 /// A superblock field that is overwritten.
@@ -52,6 +134,17 @@ pub struct Damage {
     pub checksum_fixed: bool,
 }
 
+impl Damage {
+    /// Damage that the checksum does not tell of.
+    pub const fn sealed(field: Field, value: u64) -> Self {
+        Self {
+            field,
+            value,
+            checksum_fixed: true,
+        }
+    }
+}
+
 /// Fields of `struct erofs_super_block`, by their names there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(non_camel_case_types, reason = "the names of the on-disk format")]
@@ -60,14 +153,28 @@ pub enum Field {
     magic,
     /// `__le32 checksum`
     checksum,
+    /// `__le32 feature_compat`
+    feature_compat,
     /// `__u8 blkszbits`
     blkszbits,
+    /// `__u8 sb_extslots`
+    sb_extslots,
+    /// `__le16 rootnid_2b`
+    rootnid_2b,
     /// `__le32 blocks_lo`
     blocks_lo,
     /// `__le32 feature_incompat`
     feature_incompat,
     /// `__le16 available_compr_algs`
     available_compr_algs,
+    /// `__u8 dirblkbits`
+    dirblkbits,
+    /// `__le64 packed_nid`
+    packed_nid,
+    /// `__u8 ishare_xattr_prefix_id`
+    ishare_xattr_prefix_id,
+    /// `__le64 metabox_nid`
+    metabox_nid,
 }
 
 impl Field {
@@ -76,10 +183,17 @@ impl Field {
         match self {
             Self::magic => (0, 4),
             Self::checksum => (4, 4),
+            Self::feature_compat => (8, 4),
             Self::blkszbits => (12, 1),
+            Self::sb_extslots => (13, 1),
+            Self::rootnid_2b => (14, 2),
             Self::blocks_lo => (36, 4),
             Self::feature_incompat => (80, 4),
             Self::available_compr_algs => (84, 2),
+            Self::dirblkbits => (90, 1),
+            Self::packed_nid => (96, 8),
+            Self::ishare_xattr_prefix_id => (105, 1),
+            Self::metabox_nid => (128, 8),
         }
     }
 }
@@ -106,6 +220,10 @@ impl Image {
 
 /// Build time of every image, in seconds since 1970.
 pub const BUILD_TIME: i64 = 1_700_000_000;
+
+/// Where in its page the image of a machine begins that is [`prefixed`](crate::Machine::prefixed):
+/// at a sector's begin, as in the RFC that asked for such mounts.
+pub const UNALIGNED_BY: u64 = 1536;
 
 /// Content of `hello` in a small image.
 pub const HELLO: &str = "an image where the boot loader left it\n";

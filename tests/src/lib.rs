@@ -4,6 +4,7 @@
 //! the host makes for them. One registry serves both sides: the host lists the tests from it,
 //! the guest runs them.
 
+mod beside;
 mod compare;
 mod erodax;
 pub mod expectation;
@@ -65,7 +66,7 @@ pub struct Machine {
     /// Images in the initrd.
     pub images: &'static [Image],
     /// Whether a microcode archive precedes the initrd, the way `cat` would put it there: the
-    /// images are no longer aligned then.
+    /// images begin [`image::UNALIGNED_BY`] bytes into a page then.
     pub prefixed: bool,
     /// Whether erodax.ko is in the initrd.
     pub erodax: bool,

@@ -21,8 +21,8 @@ pub(super) static SUITE: Suite = Suite {
     machine: Machine {
         images: &[
             Image::good(GOOD, Content::Small),
-            Image::damaged("magic", &[field(Field::magic, 0xE0F5_E1E3)]),
-            Image::damaged("truncated", &[field(Field::blocks_lo, 1 << 20)]),
+            Image::damaged("magic", &[Damage::sealed(Field::magic, 0xE0F5_E1E3)]),
+            Image::damaged("truncated", &[Damage::sealed(Field::blocks_lo, 1 << 20)]),
             Image::damaged(
                 "checksum",
                 &[Damage {
@@ -31,17 +31,20 @@ pub(super) static SUITE: Suite = Suite {
                     checksum_fixed: false,
                 }],
             ),
-            Image::damaged("incompat", &[field(Field::feature_incompat, 1 << 31)]),
+            Image::damaged(
+                "incompat",
+                &[Damage::sealed(Field::feature_incompat, 1 << 31)],
+            ),
             // COMPR_CFGS with an algorithm that does not exist yet.
             Image::damaged(
                 "unsupported",
                 &[
-                    field(Field::feature_incompat, 1 << 1),
-                    field(Field::available_compr_algs, 1 << 15),
+                    Damage::sealed(Field::feature_incompat, 1 << 1),
+                    Damage::sealed(Field::available_compr_algs, 1 << 15),
                 ],
             ),
-            Image::damaged("blocks8k", &[field(Field::blkszbits, 13)]),
-            Image::damaged("blocks256", &[field(Field::blkszbits, 8)]),
+            Image::damaged("blocks8k", &[Damage::sealed(Field::blkszbits, 13)]),
+            Image::damaged("blocks256", &[Damage::sealed(Field::blkszbits, 8)]),
         ],
         ..Machine::RETAINING
     },
@@ -59,14 +62,6 @@ pub(super) static SUITE: Suite = Suite {
         refusals_leak_nothing,
     ],
 };
-
-const fn field(field: Field, value: u64) -> Damage {
-    Damage {
-        field,
-        value,
-        checksum_fixed: true,
-    }
-}
 
 fn check_refused(image: &str, errno: Errno, words: &[&str]) -> Result<()> {
     let module = serve_initrd()?;

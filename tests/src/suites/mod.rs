@@ -6,6 +6,7 @@ mod damaged;
 mod devices;
 mod directories;
 mod files;
+mod formats;
 mod freed;
 mod harness;
 mod interplay;
@@ -30,6 +31,7 @@ pub const ALL: &[&Suite] = &[
     &payload::SUITE,
     &files::SUITE,
     &stock::SUITE,
+    &formats::SUITE,
     &directories::SUITE,
     &interplay::SUITE,
     &reading::SUITE,

@@ -38,7 +38,7 @@ pub(super) static SUITE: Suite = Suite {
         images: &[
             zoo::INLINE,
             zoo::SMALL_CHUNKS,
-            zoo::SHARED,
+            zoo::FILTERED,
             zoo::CHUNKED,
             zoo::CHUNK_INDEXES,
         ],
@@ -62,7 +62,7 @@ pub(super) static SUITE: Suite = Suite {
 /// The images whose files can be mapped as they lie.
 const DIRECT: [&str; 4] = [
     zoo::INLINE.name,
-    zoo::SHARED.name,
+    zoo::FILTERED.name,
     zoo::CHUNKED.name,
     zoo::CHUNK_INDEXES.name,
 ];
@@ -387,7 +387,7 @@ fn bad_handles() -> Result<()> {
 }
 
 fn labels() -> Result<()> {
-    for (image, expected) in [(zoo::SHARED.name, zoo::LABEL), (zoo::CHUNKED.name, "")] {
+    for (image, expected) in [(zoo::FILTERED.name, zoo::LABEL), (zoo::CHUNKED.name, "")] {
         with_each(&[image], "", |root, _| {
             for file in ["", "big", "xattrs"] {
                 let label = label(File::open(root.join(file))?)?;

@@ -3,11 +3,7 @@
 //! Beside the kernel's own EROFS driver: one name, two drivers; and the same image, the same
 //! answers.
 
-use std::{
-    fs::{self, File},
-    io,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use anyhow::{ensure, Context, Result};
 use erodax_agent::guest::{
@@ -19,22 +15,17 @@ use erodax_agent::guest::{
 use rustix::{fs::stat, io::Errno};
 
 use crate::{
-    compare,
+    beside::{compare_images, compare_with_devices, Beside, MODULES, OTHER_NAME},
     erodax::{check_usable, load, load_refused, serve_initrd, unload, Device, Footprint, GOOD},
     image::{Content, Image},
     suites::{zoo, BIGGER},
     Machine, Suite, Test,
 };
 
-/// What the module registers itself as when `erofs` is taken.
-const OTHER_NAME: &str = "erodax";
-/// A RAM disk, of 16 MiB without parameters.
-const DISK: &str = "/dev/ram0";
-
 pub(super) static SUITE: Suite = Suite {
     name: "stock_erofs",
     machine: Machine {
-        modules: &["erofs", "brd"],
+        modules: MODULES,
         images: &[
             Image::good(GOOD, Content::Small),
             zoo::INLINE,
@@ -42,7 +33,7 @@ pub(super) static SUITE: Suite = Suite {
             zoo::EXTENDED,
             zoo::COMPACT,
             zoo::SMALL_BLOCKS,
-            zoo::SHARED,
+            zoo::FILTERED,
             zoo::CHUNKED,
             zoo::CHUNK_INDEXES,
             zoo::SMALL_CHUNKS,
@@ -67,7 +58,7 @@ pub(super) static SUITE: Suite = Suite {
 };
 
 /// Everything is asked twice, of every file.
-const fn long(name: &'static str, run: TestFn) -> Test {
+pub(super) const fn long(name: &'static str, run: TestFn) -> Test {
     Test {
         limit: 300,
         ..Test::new(name, run)
@@ -94,7 +85,7 @@ fn stock_is_second() -> Result<()> {
 fn beside_each_other() -> Result<()> {
     let _stock = module::load("erofs")?;
     let mut log = KernelLog::from_now()?;
-    let module = serve_initrd_as_other()?;
+    let module = load(&format!("region=initrd fstype={OTHER_NAME}")).context("insmod")?;
     let mount = Mount::new(OTHER_NAME, Device::of(GOOD)?.node, "dax", "/mnt/other")?;
     ensure!(mount.path().join("hello").exists());
     let mounts = fs::read_to_string("/proc/mounts")?;
@@ -111,11 +102,8 @@ fn beside_each_other() -> Result<()> {
 
 /// What comes of a source that is given as an option, twice, or not at all.
 fn same_answers_to_sources() -> Result<()> {
-    let _stock = module::load("erofs")?;
-    let _brd = module::load("brd")?;
-    let module = serve_initrd_as_other()?;
-    let node = Device::of(GOOD)?.node;
-    copy(&node, DISK)?;
+    let beside = Beside::of_initrd()?;
+    let (node, disk) = beside.devices_of(GOOD)?;
     let answers = |fstype: &str, source: &Path| {
         let (option, target) = (format!("source={}", source.display()), Path::new("/mnt/it"));
         let unmounted = |mount: Mount| mount.unmount();
@@ -130,25 +118,22 @@ fn same_answers_to_sources() -> Result<()> {
     };
     let (ours, theirs) = (
         answers(OTHER_NAME, &node),
-        answers("erofs", Path::new(DISK)),
+        answers("erofs", Path::new(disk)),
     );
     ensure!(ours == theirs, "ours {ours:?}, theirs {theirs:?}");
     ensure!(ours[..2] == [Ok(()); 2], "{ours:?}");
-    unload(module)
+    beside.unload()
 }
 
 /// Stock ignores the options of a second mount; for the other one, see the suite `superblocks`.
 fn mounted_twice() -> Result<()> {
-    let _stock = module::load("erofs")?;
-    let _brd = module::load("brd")?;
-    let module = serve_initrd_as_other()?;
-    let node = Device::of(GOOD)?.node;
-    copy(&node, DISK)?;
+    let beside = Beside::of_initrd()?;
+    let (node, disk) = beside.devices_of(GOOD)?;
     let number = |mount: &Mount| stat(mount.path()).map(|stat| stat.st_dev);
     let mount = |source: &Path, fstype: &str, options: &str, target: &str| {
         Mount::new(fstype, source, options, Path::new("/mnt").join(target))
     };
-    let theirs = |options: &str, target: &str| mount(Path::new(DISK), "erofs", options, target);
+    let theirs = |options: &str, target: &str| mount(Path::new(disk), "erofs", options, target);
     let ours = |options: &str, target: &str| mount(&node, OTHER_NAME, options, target);
 
     let first = theirs("ro,acl", "first")?;
@@ -165,15 +150,12 @@ fn mounted_twice() -> Result<()> {
     let third = ours("", "third")?;
     ensure!(number(&first)? == number(&third)?);
     drop((first, second, third));
-    unload(module)
+    beside.unload()
 }
 
 fn same_options_shown() -> Result<()> {
-    let _stock = module::load("erofs")?;
-    let _brd = module::load("brd")?;
-    let module = serve_initrd_as_other()?;
-    let node = Device::of(GOOD)?.node;
-    copy(&node, DISK)?;
+    let beside = Beside::of_initrd()?;
+    let (node, disk) = beside.devices_of(GOOD)?;
     let shown = |fstype: &str, source: &Path, options: &str| -> Result<_> {
         let mount = Mount::new(fstype, source, options, "/mnt/shown")?;
         let shown = mount.shown_options().context("not in /proc/mounts")?;
@@ -189,10 +171,10 @@ fn same_options_shown() -> Result<()> {
         "acl,noacl,dax=never,cache_strategy=readahead",
     ] {
         let ours = shown(OTHER_NAME, &node, options)?;
-        let theirs = shown("erofs", Path::new(DISK), options)?;
+        let theirs = shown("erofs", Path::new(disk), options)?;
         ensure!(ours == theirs, "{options:?}: ours {ours}, theirs {theirs}");
     }
-    unload(module)
+    beside.unload()
 }
 
 /// Every file of every image, through both drivers.
@@ -210,62 +192,15 @@ fn same_answers_in_small_blocks() -> Result<()> {
 
 /// With the options that hide some of the attributes.
 fn same_answers_without_xattrs() -> Result<()> {
-    compare_images(&[zoo::SHARED], "nouser_xattr,noacl")
+    compare_images(&[zoo::FILTERED], "nouser_xattr,noacl")
 }
 
 /// Each driver has the image on one device, and the data on another.
 fn same_answers_of_two_devices() -> Result<()> {
-    const DATA_DISK: &str = "/dev/ram1";
-    let stock = module::load("erofs")?;
-    let brd = module::load("brd")?;
-    let module = serve_initrd_as_other()?;
-    let regions = zoo::regions_of_devices()?;
-    unload(module)?;
-    let module = load(&format!("region={regions} fstype={OTHER_NAME}"))?;
-    let [image, data] = ["/dev/erodax0", "/dev/erodax1"];
-    copy(Path::new(image), DISK)?;
-    copy(Path::new(data), DATA_DISK)?;
-    let theirs = format!("device={DATA_DISK}");
-    let theirs = Mount::new("erofs", DISK, &theirs, "/mnt/theirs").context("stock")?;
-    let ours = format!("device={data}");
-    let ours = Mount::new(OTHER_NAME, image, &ours, "/mnt/ours")?;
-    compare::trees(ours.path(), theirs.path())?;
-    ours.unmount()?;
-    theirs.unmount()?;
-    unload(module)?;
-    drop((brd, stock));
-    Ok(())
+    compare_with_devices(zoo::DEVICES.name)
 }
 
 /// Both find the data behind the image.
 fn same_answers_of_two_in_one() -> Result<()> {
     compare_images(&[zoo::DEVICES], "")
-}
-
-fn serve_initrd_as_other() -> Result<Module> {
-    load(&format!("region=initrd fstype={OTHER_NAME}")).context("insmod")
-}
-
-fn copy(from: &Path, to: &str) -> Result<()> {
-    io::copy(&mut File::open(from)?, &mut File::create(to)?)?;
-    Ok(())
-}
-
-/// Stock has each image on a RAM disk.
-fn compare_images<'a>(images: impl IntoIterator<Item = &'a Image>, options: &str) -> Result<()> {
-    let stock = module::load("erofs")?;
-    let brd = module::load("brd")?;
-    let module = serve_initrd_as_other()?;
-    for image in images {
-        let device = Device::of(image.name)?;
-        copy(&device.node, DISK)?;
-        let theirs = Mount::new("erofs", DISK, options, "/mnt/theirs").context("stock")?;
-        let ours = Mount::new(OTHER_NAME, &device.node, options, "/mnt/ours")?;
-        compare::trees(ours.path(), theirs.path()).with_context(|| image.name)?;
-        ours.unmount()?;
-        theirs.unmount()?;
-    }
-    unload(module)?;
-    drop((brd, stock));
-    Ok(())
 }

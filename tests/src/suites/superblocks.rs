@@ -33,7 +33,7 @@ pub(super) static SUITE: Suite = Suite {
         images: &[
             Image::good(GOOD, Content::Small),
             zoo::DEVICES,
-            zoo::SHARED,
+            zoo::FILTERED,
             zoo::SMALL_BLOCKS,
         ],
         ..super::BIGGER
@@ -204,7 +204,7 @@ fn second_mount_leaks_nothing() -> Result<()> {
 
 fn attributes() -> Result<()> {
     let module = serve_initrd()?;
-    let image = zoo::SHARED.name;
+    let image = zoo::FILTERED.name;
     let node = Device::of(image)?.node;
     let mount = mount(image, "")?;
     for (name, value) in [

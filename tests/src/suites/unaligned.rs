@@ -12,8 +12,12 @@ use erodax_agent::guest::mapping::Mapping;
 use rustix::io::Errno;
 
 use crate::{
-    erodax::{mount_refused, mount_source, serve_initrd, unload, with_each, Device, Footprint},
+    erodax::{
+        expectation, load, mount_refused, mount_source, serve_initrd, unload, with_each, Device,
+        Footprint,
+    },
     expectation::{sha256, Entry},
+    image::UNALIGNED_BY,
     suites::zoo,
     tests, Machine, Suite,
 };
@@ -29,7 +33,8 @@ pub(super) static SUITE: Suite = Suite {
         attributes,
         direct_mapping_is_refused,
         read_by_copying,
-        mapped_by_copying
+        mapped_by_copying,
+        by_address,
     ],
 };
 
@@ -39,7 +44,7 @@ fn attributes() -> Result<()> {
     let module = serve_initrd()?;
     let device = Device::of(NAME)?;
     ensure!(
-        !device.aligned && device.offset != 0 && device.offset % 4 == 0,
+        !device.aligned && device.offset == UNALIGNED_BY,
         "{device:?}"
     );
     ensure!(device.offset == device.address % 4096, "{device:?}");
@@ -82,22 +87,51 @@ fn each_way(mut body: impl FnMut(&Path, &Entry, u64) -> Result<()>) -> Result<()
 }
 
 fn read_by_copying() -> Result<()> {
-    each_way(|path, entry, _| {
-        ensure!(Some(sha256(&fs::read(path)?)) == entry.sha256);
-        Ok(())
-    })
+    each_way(|path, entry, _| check_read(path, entry))
+}
+
+fn check_read(path: &Path, entry: &Entry) -> Result<()> {
+    ensure!(Some(sha256(&fs::read(path)?)) == entry.sha256);
+    Ok(())
 }
 
 fn mapped_by_copying() -> Result<()> {
-    each_way(|path, entry, size| {
-        if size == 0 {
-            return Ok(());
-        }
-        let size = usize::try_from(size)?;
-        let map = Mapping::read_only(File::open(path)?, size)?;
-        let (content, tail) = map.bytes().split_at(size);
-        ensure!(Some(sha256(content)) == entry.sha256);
-        ensure!(tail.iter().all(|byte| *byte == 0), "bytes beyond the end");
-        Ok(())
-    })
+    each_way(check_mapped)
+}
+
+fn check_mapped(path: &Path, entry: &Entry, size: u64) -> Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    let size = usize::try_from(size)?;
+    let map = Mapping::read_only(File::open(path)?, size)?;
+    let (content, tail) = map.bytes().split_at(size);
+    ensure!(Some(sha256(content)) == entry.sha256);
+    ensure!(tail.iter().all(|byte| *byte == 0), "bytes beyond the end");
+    Ok(())
+}
+
+/// Where somebody says that the image is, instead of what the initrd's archive says.
+fn by_address() -> Result<()> {
+    let module = serve_initrd()?;
+    let device = Device::of(NAME)?;
+    unload(module)?;
+    let module = load(&format!("region={:#x},{}", device.address, device.size))?;
+    let [only] = &Device::all()?[..] else {
+        anyhow::bail!("not one device")
+    };
+    ensure!(
+        (only.address, only.offset) == (device.address, UNALIGNED_BY),
+        "{only:?}"
+    );
+    let entries = expectation(NAME)?;
+    let mount = mount_source(&only.node, "", NAME)?;
+    for entry in entries.iter().filter(|entry| entry.sha256.is_some()) {
+        let path = mount.path().join(entry.path());
+        check_read(&path, entry)
+            .and_then(|()| check_mapped(&path, entry, entry.size.context("no size")?))
+            .with_context(|| path.display().to_string())?;
+    }
+    mount.unmount()?;
+    unload(module)
 }

@@ -29,7 +29,7 @@ pub(super) static SUITE: Suite = Suite {
             zoo::INLINE,
             zoo::EXTENDED,
             zoo::SMALL_BLOCKS,
-            zoo::SHARED,
+            zoo::FILTERED,
             zoo::CHUNKED,
         ],
         ..BIGGER
@@ -48,7 +48,7 @@ const IMAGES: [&str; 5] = [
     zoo::INLINE.name,
     zoo::EXTENDED.name,
     zoo::SMALL_BLOCKS.name,
-    zoo::SHARED.name,
+    zoo::FILTERED.name,
     zoo::CHUNKED.name,
 ];
 
@@ -205,7 +205,7 @@ fn acl_lets_in() -> Result<()> {
 fn nothing_is_cached() -> Result<()> {
     const ALLOWED_KIB: u64 = 64;
     with_each(
-        &[zoo::INLINE.name, zoo::SHARED.name],
+        &[zoo::INLINE.name, zoo::FILTERED.name],
         "",
         |root, entries| {
             let before = Memory::now()?.cached;

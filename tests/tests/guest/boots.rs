@@ -118,7 +118,7 @@ fn unaligned_image_by_copying(host: &Host) -> Result<()> {
 
 fn unaligned_initrd(environment: &Environment) -> Result<PathBuf> {
     let aligned = payload::in_place_initrd(environment)?;
-    let key = Key::new("unaligned 1").file(&aligned)?;
+    let key = Key::new("unaligned 2").file(&aligned)?;
     cached(
         &environment.cache(),
         "in-place-unaligned.initrd",

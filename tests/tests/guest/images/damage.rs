@@ -46,11 +46,33 @@ fn overwrite(block: &mut [u8; BLOCK], damage: &Damage) -> Result<()> {
     );
     block[start..start + size].copy_from_slice(&value[..size]);
     if damage.checksum_fixed {
-        let (offset, size) = Field::checksum.place();
-        let checksum = crc32c(0x5045_B54A, &block[SUPERBLOCK + offset + size..]);
-        block[SUPERBLOCK + offset..][..size].copy_from_slice(&checksum.to_le_bytes());
+        write_checksum(block);
     }
     Ok(())
+}
+
+/// Makes the checksum of an image match again, if it has one.
+pub(super) fn seal(image: &mut [u8]) {
+    const SB_CHKSUM: u8 = 1;
+    const FEATURE_COMPAT: usize = SUPERBLOCK + 8;
+    const BLKSZBITS: usize = SUPERBLOCK + 12;
+    if image[FEATURE_COMPAT] & SB_CHKSUM != 0 {
+        let block = 1 << image[BLKSZBITS];
+        // The superblock is in the second block, if the first one ends before it.
+        let end = if block > SUPERBLOCK {
+            block
+        } else {
+            SUPERBLOCK + block
+        };
+        write_checksum(&mut image[..end]);
+    }
+}
+
+/// Up to the end of `block`, which begins with the image.
+fn write_checksum(block: &mut [u8]) {
+    let (offset, size) = Field::checksum.place();
+    let checksum = crc32c(0x5045_B54A, &block[SUPERBLOCK + offset + size..]);
+    block[SUPERBLOCK + offset..][..size].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// CRC-32C without the inversion at its end, from the superblock's seed on.

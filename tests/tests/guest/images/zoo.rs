@@ -5,13 +5,14 @@
 
 mod xattrs;
 
-use std::{collections::HashMap, io::Cursor};
+use std::{collections::HashMap, ffi::OsStr, fs, io::Cursor, os::unix::ffi::OsStrExt, path::Path};
 
-use anyhow::Result;
+use anyhow::{bail, Context, Result};
 use erodax_tests::{
     expectation::{sha256, Entry},
-    image::BUILD_TIME,
+    image::{Data, Tree as Choice, Zoo, BUILD_TIME},
 };
+use rustix::fs::{setxattr, XattrFlags};
 use tar::{Builder, EntryType, Header};
 
 /// One name in the tree.
@@ -39,26 +40,44 @@ enum Kind {
     Fifo,
 }
 
-/// The tree, parents before children. With `one_time` every file has [`BUILD_TIME`].
-pub(super) fn nodes(one_time: bool) -> Vec<Node> {
+/// The tree, parents before children.
+pub(super) fn nodes(zoo: &Zoo) -> Vec<Node> {
     let mut tree = Tree::default();
-    tree.sizes();
-    tree.zeros();
-    tree.names();
-    tree.many();
-    tree.wide();
-    tree.deep();
-    tree.links();
-    tree.special();
-    tree.attributes();
-    xattrs::add_to(&mut tree);
+    match zoo.tree {
+        Choice::Whole => {
+            tree.every_kind();
+            tree.many(1200);
+            tree.wide();
+            tree.deep();
+            tree.add("big", Kind::File(noise((3 << 20) + 1234)));
+        }
+        Choice::Sample => {
+            tree.every_kind();
+            tree.many(100);
+        }
+        Choice::Shared => xattrs::add_shared_to(&mut tree),
+        Choice::Crowd => tree.crowd(),
+    }
     let mut nodes = tree.nodes;
-    if one_time {
+    if zoo.one_time {
         nodes
             .iter_mut()
             .for_each(|node| node.time = (BUILD_TIME, 0));
     }
+    if zoo.data == Data::Archive {
+        // An index of an archive holds targets itself, and none that is longer than its blocks.
+        nodes.retain(|node| !matches!(&node.kind, Kind::Symlink(target) if target.len() > 500));
+    }
     nodes
+}
+
+/// Some of the tree: what is below this directory of the root.
+pub(super) fn below(nodes: &[Node], directory: &str) -> Vec<Node> {
+    let is_there = |node: &&Node| {
+        let first = node.path.split(|byte| *byte == b'/').next();
+        node.path.is_empty() || first == Some(directory.as_bytes())
+    };
+    nodes.iter().filter(is_there).cloned().collect()
 }
 
 struct Tree {
@@ -74,6 +93,16 @@ impl Default for Tree {
 }
 
 impl Tree {
+    fn every_kind(&mut self) {
+        self.sizes();
+        self.zeros();
+        self.names();
+        self.links();
+        self.special();
+        self.attributes();
+        xattrs::add_to(self);
+    }
+
     fn add(&mut self, path: impl Into<Vec<u8>>, kind: Kind) -> &mut Node {
         // A time of its own for each, so that inodes that are mixed up are noticed.
         let serial = u32::try_from(self.nodes.len()).expect("a few thousand nodes");
@@ -103,7 +132,6 @@ impl Tree {
         for size in SIZES {
             self.add(format!("sizes/{size}"), Kind::File(noise(size)));
         }
-        self.add("big", Kind::File(noise((3 << 20) + 1234)));
     }
 
     /// Content that somebody might take for a hole.
@@ -160,10 +188,10 @@ impl Tree {
     }
 
     /// Directories of many blocks, of exactly one, and empty ones.
-    fn many(&mut self) {
+    fn many(&mut self, count: u64) {
         self.add("empty", Kind::Directory);
         self.add("many", Kind::Directory);
-        for index in 0..1200 {
+        for index in 0..count {
             // Names of different lengths, in an order that is not that of their numbers.
             let name = format!(
                 "many/{:x}{}",
@@ -178,6 +206,24 @@ impl Tree {
                 format!("long-names/{}{index:02}", "n".repeat(253)),
                 Kind::File(Vec::new()),
             );
+        }
+    }
+
+    /// More names of a file than a compact inode can count, many of them in one directory.
+    fn crowd(&mut self) {
+        const NAMES: u64 = 70_001;
+        const IN_ONE_DIRECTORY: u64 = 10_000;
+        self.add("first", Kind::File(b"one of many".to_vec()));
+        self.add("large", Kind::Directory);
+        self.add("links", Kind::Directory);
+        for index in 1..NAMES {
+            let name = if index <= IN_ONE_DIRECTORY {
+                let tail = "-".repeat(index as usize % 50);
+                format!("large/{:x}{tail}", index * 2_654_435_761 % 99_991)
+            } else {
+                format!("links/{index}")
+            };
+            self.add(name, Kind::Link(b"first".to_vec()));
         }
     }
 
@@ -292,17 +338,24 @@ pub(super) fn contents(nodes: &[Node]) -> impl Iterator<Item = &[u8]> {
 pub(super) fn archive(nodes: &[Node]) -> Result<Vec<u8>> {
     let mut builder = Builder::new(Vec::new());
     for node in nodes {
-        let path = if node.path.is_empty() {
-            b"./".to_vec()
-        } else {
-            node.path.clone()
-        };
         let mut header = Header::new_ustar();
         header.set_mode(node.permissions);
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(0);
         header.set_mtime(0);
+        if let Kind::Link(first) = &node.kind {
+            // All else is the file's. Crowds are made of these: no extended headers.
+            header.set_entry_type(EntryType::Link);
+            let [name, first] = [&node.path, first].map(|name| OsStr::from_bytes(name));
+            builder.append_link(&mut header, name, first)?;
+            continue;
+        }
+        let path = if node.path.is_empty() {
+            b"./".to_vec()
+        } else {
+            node.path.clone()
+        };
         let (user, group) = node.owner;
         let mut extended = vec![
             (
@@ -335,10 +388,7 @@ pub(super) fn archive(nodes: &[Node]) -> Result<Vec<u8>> {
                 header.set_entry_type(EntryType::Symlink);
                 extended.push(("linkpath", target.clone()));
             }
-            Kind::Link(first) => {
-                header.set_entry_type(EntryType::Link);
-                extended.push(("linkpath", first.clone()));
-            }
+            Kind::Link(_) => unreachable!("is written above"),
             Kind::Character(major, minor) => device(&mut header, EntryType::Char, *major, *minor)?,
             Kind::Block(major, minor) => device(&mut header, EntryType::Block, *major, *minor)?,
             Kind::Fifo => header.set_entry_type(EntryType::Fifo),
@@ -355,6 +405,28 @@ fn device(header: &mut Header, kind: EntryType, major: u32, minor: u32) -> Resul
     header.set_entry_type(kind);
     header.set_device_major(major)?;
     Ok(header.set_device_minor(minor)?)
+}
+
+/// The tree as files; only what any user can make.
+pub(super) fn write(nodes: &[Node], directory: &Path) -> Result<()> {
+    for node in nodes {
+        let path = directory.join(OsStr::from_bytes(&node.path));
+        match &node.kind {
+            Kind::Directory if node.path.is_empty() => {}
+            Kind::Directory => fs::create_dir(&path)?,
+            Kind::File(bytes) => fs::write(&path, bytes)?,
+            kind => bail!("{}: {kind:?}", path.display()),
+        }
+        for (name, value) in &node.xattrs {
+            setxattr(&path, name.as_str(), value, XattrFlags::empty()).with_context(|| {
+                format!(
+                    "{name} of {}: is CARGO_TARGET_DIR on a filesystem with xattrs?",
+                    path.display()
+                )
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// What a driver must show of the tree.

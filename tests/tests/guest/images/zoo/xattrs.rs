@@ -12,6 +12,7 @@ pub(super) fn add_to(tree: &mut Tree) {
         .set("user.directory", b"yes".to_vec());
     sizes(tree);
     names(tree);
+    prefixes(tree);
     many(tree);
     shared(tree);
     acls(tree);
@@ -53,6 +54,21 @@ fn names(tree: &mut Tree) {
         .set("user.\u{e4}", b"not ASCII".to_vec());
 }
 
+/// Names with a beginning in common, that beginning alone, and a bit less.
+fn prefixes(tree: &mut Tree) {
+    for index in 0..8 {
+        tree.add(
+            format!("xattrs/prefix-{index}"),
+            Kind::File(noise(index * 700)),
+        )
+        .set(format!("user.in.common.{index}"), noise(index * 10))
+        .set(format!("trusted.in.common.{index}"), noise(index))
+        .set("user.in.common.", b"the beginning".to_vec())
+        .set("user.in.common", b"less".to_vec())
+        .set("user.in", b"much less".to_vec());
+    }
+}
+
 /// More than fits into a block, on a file with a tail, so that entries, names and values cross
 /// blocks' ends.
 fn many(tree: &mut Tree) {
@@ -76,6 +92,22 @@ fn shared(tree: &mut Tree) {
         .set(SECRET.0, SECRET.1.to_vec())
         .set("user.own", index.to_string().into_bytes());
     }
+}
+
+/// Enough in common that the shared ones take several blocks and cross their ends, but no more on
+/// each file than the host's filesystem may allow, which is a block; and one of its own.
+pub(super) fn add_shared_to(tree: &mut Tree) {
+    const IN_COMMON: usize = 40;
+    const ON_EACH: usize = 10;
+    for index in 0..IN_COMMON {
+        let node = tree.add(format!("file-{index:02}"), Kind::File(noise(index * 300)));
+        for number in (index..index + ON_EACH).map(|number| number % IN_COMMON) {
+            node.set(format!("user.in.common.{number}"), noise(60 + number * 6));
+        }
+        node.set("user.own", index.to_string().into_bytes());
+    }
+    tree.add("directory", Kind::Directory)
+        .set("user.in.common.0", noise(60));
 }
 
 fn acls(tree: &mut Tree) {
