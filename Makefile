@@ -27,6 +27,9 @@ run: tools module payload ## Boot a Debian tree in place from an initrd, and pri
 shell: tools module payload ## An interactive console in the same machine
 	@$(enter) $(static)/erodax-vm shell $(ARGS)
 
+bench: tools module payload ## What in place costs, and the other ways to boot from memory (ARGS=--help)
+	@$(enter) $(static)/erodax-vm bench $(ARGS)
+
 test: tools module payload ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
 	$(enter) cargo test --workspace $(cargo_flags) --no-fail-fast $(ARGS)
 
@@ -84,5 +87,5 @@ help: ## List the targets
 	@echo '  ERODAX_MIRROR=URL      the Debian mirror (the one that this machine uses)'
 	@echo '  V=1                    show the commands of Kbuild'
 
-.PHONY: all module run shell test test-host fuzz coverage lint paths tools buildroot kernel crates payload \
+.PHONY: all module run shell bench test test-host fuzz coverage lint paths tools buildroot kernel crates payload \
 	clean clean-cache help

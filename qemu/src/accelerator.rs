@@ -24,6 +24,19 @@ pub enum Accelerator {
     Tcg,
     /// By the host's processor.
     Kvm,
+    /// By translation, with a clock that advances by a nanosecond with each instruction: for one
+    /// CPU, and the same each time.
+    Counting(Strings),
+}
+
+/// How a machine with [`Accelerator::Counting`] moves memory in bulk: the kernel chooses by what
+/// the processor says it is good at, and each repetition counts as an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strings {
+    /// Eight bytes at a time.
+    Words,
+    /// Byte by byte.
+    Bytes,
 }
 
 impl Accelerator {
@@ -47,13 +60,22 @@ impl Accelerator {
         match self {
             Self::Tcg => "TCG",
             Self::Kvm => "KVM",
+            Self::Counting(_) => "TCG, counting instructions",
         }
     }
 
-    pub(crate) fn qemu_name(self) -> &'static str {
+    /// QEMU's arguments. Counted machines have page tables of four levels, as those that the
+    /// kernel meets mostly have.
+    pub(crate) fn arguments(self) -> Vec<&'static str> {
+        let counting = |cpu| {
+            let clock = "shift=0,sleep=off";
+            vec!["-accel", "tcg", "-icount", clock, "-cpu", cpu]
+        };
         match self {
-            Self::Tcg => "tcg,thread=multi",
-            Self::Kvm => "kvm",
+            Self::Tcg => vec!["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Kvm => vec!["-accel", "kvm", "-cpu", "max"],
+            Self::Counting(Strings::Words) => counting("max,la57=off,-erms,-fsrm"),
+            Self::Counting(Strings::Bytes) => counting("max,la57=off,+erms,-fsrm"),
         }
     }
 
