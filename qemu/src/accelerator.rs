@@ -64,18 +64,30 @@ impl Accelerator {
         }
     }
 
-    /// QEMU's arguments. Counted machines have page tables of four levels, as those that the
-    /// kernel meets mostly have.
-    pub(crate) fn arguments(self) -> Vec<&'static str> {
-        let counting = |cpu| {
-            let clock = "shift=0,sleep=off";
-            vec!["-accel", "tcg", "-icount", clock, "-cpu", cpu]
+    /// QEMU's arguments.
+    ///
+    /// A counted machine has page tables of four levels, as most have that the kernel meets, and is
+    /// of a family whose `rep` instructions the kernel trusts, older than those that need
+    /// mitigations of their own.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        let arguments = |accelerator: &str, cpu: &str| {
+            ["-accel", accelerator, "-cpu", cpu]
+                .map(str::to_owned)
+                .to_vec()
         };
         match self {
-            Self::Tcg => vec!["-accel", "tcg,thread=multi", "-cpu", "max"],
-            Self::Kvm => vec!["-accel", "kvm", "-cpu", "max"],
-            Self::Counting(Strings::Words) => counting("max,la57=off,-erms,-fsrm"),
-            Self::Counting(Strings::Bytes) => counting("max,la57=off,+erms,-fsrm"),
+            Self::Tcg => arguments("tcg,thread=multi", "max"),
+            Self::Kvm => arguments("kvm", "max"),
+            Self::Counting(strings) => {
+                let strings = match strings {
+                    Strings::Words => "-erms",
+                    Strings::Bytes => "+erms",
+                };
+                let cpu = format!("max,la57=off,family=20,model=2,-fsrm,{strings}");
+                let mut arguments = arguments("tcg", &cpu);
+                arguments.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
+                arguments
+            }
         }
     }
 

@@ -56,6 +56,8 @@ pub enum Source {
     RamDisk,
     /// An image that is a file of the initramfs.
     File,
+    /// The same through a loop device.
+    Loop,
 }
 
 /// A guest's task.
@@ -94,6 +96,7 @@ impl fmt::Display for Source {
             Self::Pmem => f.write_str("pmem"),
             Self::RamDisk => f.write_str("ram-disk"),
             Self::File => f.write_str("file"),
+            Self::Loop => f.write_str("loop"),
         }
     }
 }
@@ -116,6 +119,7 @@ fn parse_source(text: &str) -> Result<Source> {
         "pmem" => Source::Pmem,
         "ram-disk" => Source::RamDisk,
         "file" => Source::File,
+        "loop" => Source::Loop,
         _ => {
             let (address, size) = text.split_once(',').context("no source")?;
             Source::CarveOut {
@@ -204,7 +208,7 @@ mod tests {
             (Driver::Erofs, Source::RamDisk),
             (Driver::Erofs, Source::File),
             (Driver::Erodax, Source::Initrd),
-            (Driver::Squashfs, Source::RamDisk),
+            (Driver::Squashfs, Source::Loop),
         ] {
             plan.driver = driver;
             plan.source = source;

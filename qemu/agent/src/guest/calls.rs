@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Questions about files for which there is no safe function: file handles, FIEMAP, the
-//! filesystem's label and leases; and mount(2) without a source.
+//! What is asked of files and has no safe function: file handles, FIEMAP, the filesystem's label,
+//! leases and loop devices; and mount(2) without a source.
 #![expect(
     unsafe_code,
     reason = "these system calls and ioctls have no safe form, or none with all of their arguments"
@@ -189,6 +189,19 @@ pub fn mount(source: Option<&Path>, target: &Path, fstype: &str, data: &str) -> 
             data.as_ptr().cast(),
         )
     };
+    check(result.into()).map(drop)
+}
+
+/// Makes a loop device that is not in use show a file.
+///
+/// # Errors
+/// The ioctl's.
+pub fn attach_loop(device: impl AsFd, file: impl AsFd) -> io::Result<()> {
+    /// `LOOP_SET_FD`
+    const COMMAND: libc::Ioctl = 0x4C00;
+    let file = file.as_fd().as_raw_fd();
+    // SAFETY: takes a descriptor, of which the device gets a reference of its own.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), COMMAND, file) };
     check(result.into()).map(drop)
 }
 

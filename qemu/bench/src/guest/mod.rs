@@ -64,19 +64,24 @@ fn run(port: &mut File, at: u64) -> Result<()> {
     let cmdline = fs::read_to_string("/proc/cmdline").context("no /proc/cmdline")?;
     let plan = Plan::parse(&cmdline)?;
     let lists = Lists::take()?;
-    let peer = Peer::prepare(&plan)?;
     // What is said costs instructions: only after the first program.
     let mut first = vec![Record::Started {
         kernel: uname().release().to_string_lossy().into_owned(),
         at,
     }];
-    if plan.source == Source::Nothing {
-        first.push(memory()?);
+    let start = || start(&plan, &lists);
+    let (peer, at) = if plan.profile.is_some() && plan.columns == [Column::FirstExec] {
+        let mut profiler = Profiler::new()?;
+        let started = profiler.watch(start)?;
+        first.push(profiler.finish(1)?);
+        started
     } else {
-        let tree = peer.mount()?;
-        columns::prepare(Column::FirstExec, &tree, &lists)?.run()?;
-        first.push(Record::FirstExec { at: now() });
-    }
+        start()?
+    };
+    first.push(match plan.source {
+        Source::Nothing => memory()?,
+        _ => Record::FirstExec { at },
+    });
     for record in first {
         protocol::send(port, &record)?;
     }
@@ -90,13 +95,23 @@ fn run(port: &mut File, at: u64) -> Result<()> {
         bench
             .column(column)
             .with_context(|| format!("column {column}"))?;
-        if let Some(phase) = plan.profile {
+        if let (Some(phase), true) = (plan.profile, column != Column::FirstExec) {
             bench
                 .profile(column, phase)
                 .with_context(|| format!("profile of {column}"))?;
         }
     }
     Ok(())
+}
+
+/// Up to the end of the tree's first program.
+fn start(plan: &Plan, lists: &Lists) -> Result<(Peer, u64)> {
+    let peer = Peer::prepare(plan)?;
+    if plan.source != Source::Nothing {
+        let tree = peer.mount()?;
+        columns::prepare(Column::FirstExec, &tree, lists)?.run()?;
+    }
+    Ok((peer, now()))
 }
 
 fn memory() -> Result<Record> {
@@ -146,8 +161,8 @@ impl Bench<'_> {
     }
 
     fn profile(&mut self, column: Column, phase: Phase) -> Result<()> {
-        if matches!(column, Column::FirstExec | Column::Memory) {
-            bail!("there is none: it is not one measured stretch of work");
+        if column == Column::Memory {
+            bail!("there is none: that is not a number of instructions");
         }
         let mut profiler = Profiler::new()?;
         let rounds = PROFILE_ROUNDS.max(column.rounds());
@@ -158,7 +173,8 @@ impl Bench<'_> {
                 job.get_ready()?;
                 job.run()?;
             }
-            profiler.watch(&mut *job)?;
+            job.get_ready()?;
+            profiler.watch(|| job.run())?;
         }
         Ok(protocol::send(self.port, &profiler.finish(rounds)?)?)
     }

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::Write,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -12,10 +12,15 @@ use std::{
 
 use anyhow::{ensure, Context, Result};
 use erodax_agent::guest::{
+    calls::attach_loop,
+    mapping::Mapping,
     module::{self, Module},
     mount::Mount,
 };
-use rustix::mount::mount_bind;
+use rustix::{
+    fs::{open, Mode, OFlags},
+    mount::mount_bind,
+};
 
 use super::tree::Tree;
 use crate::{
@@ -25,6 +30,7 @@ use crate::{
 
 const TARGET: &str = "/mnt/tree";
 const RAM_DISK: &str = "/dev/ram0";
+const LOOP: &str = "/dev/loop0";
 /// Devices are made in the background.
 const DEVICE_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);
@@ -61,6 +67,14 @@ impl Peer {
                 Some(RAM_DISK)
             }
             Source::File => Some(IMAGE_FILE),
+            Source::Loop => {
+                load(&["loop"], &mut modules)?;
+                wait_for(LOOP)?;
+                let image = File::open(IMAGE_FILE).context("no image in the initrd")?;
+                let device = File::open(LOOP)?;
+                attach_loop(device, image).context("cannot set the loop device up")?;
+                Some(LOOP)
+            }
         };
         load_driver(plan, &mut modules)?;
         if let Some(device) = device {
@@ -121,16 +135,19 @@ fn wait_for(device: &str) -> Result<()> {
     Ok(())
 }
 
-/// The disk is as large as the image, which is not kept.
+/// The disk is as large as the image, which is copied at once and not kept.
 fn copy_to_ram_disk() -> Result<Module> {
-    let mut image = File::open(IMAGE_FILE).context("no image in the initrd")?;
-    let kib = image.metadata()?.len().div_ceil(1024);
+    let image = File::open(IMAGE_FILE).context("no image in the initrd")?;
+    let size = image.metadata()?.len();
+    let kib = size.div_ceil(1024);
     let brd =
         Module::insert("brd", &format!("rd_nr=1 rd_size={kib}")).context("cannot load brd")?;
     wait_for(RAM_DISK)?;
-    let mut disk = File::options().write(true).open(RAM_DISK)?;
-    io::copy(&mut image, &mut disk).context("cannot fill the RAM disk")?;
-    disk.sync_all()?;
+    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    let mut disk = File::from(open(RAM_DISK, flags, Mode::empty())?);
+    let image = Mapping::read_only(&image, usize::try_from(size)?)?;
+    disk.write_all(image.bytes())
+        .context("cannot fill the RAM disk")?;
     fs::remove_file(IMAGE_FILE)?;
     Ok(brd)
 }

@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use perf_event::{events::Software, Builder, SampleFlag, Sampler};
 
-use super::{meter::Work, symbols::Symbols};
+use super::symbols::Symbols;
 use crate::Record;
 
 /// Instructions from one sample to the next. The kernel has 10000 as the least; a prime does not
@@ -30,21 +30,12 @@ const KERNEL: u64 = 1 << 63;
 /// What is not the kernel's.
 const USER: &str = "(user)";
 
-/// Samples of one column.
+/// Takes samples.
 pub(super) struct Profiler {
     sampler: Sampler,
-    symbols: Symbols,
-    counts: BTreeMap<String, Counts>,
-    samples: u64,
+    /// The address, how long the call chain is, and the chain.
+    samples: Vec<Vec<u64>>,
     lost: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    /// Samples in the function itself.
-    own: u64,
-    /// Samples in what it called.
-    callees: u64,
 }
 
 impl Profiler {
@@ -63,49 +54,40 @@ impl Profiler {
             .context("cannot map the samples")?;
         Ok(Self {
             sampler,
-            symbols: Symbols::load()?,
-            counts: BTreeMap::new(),
-            samples: 0,
+            samples: Vec::new(),
             lost: 0,
         })
     }
 
-    /// Does the work and takes its samples.
-    pub(super) fn watch(&mut self, job: &mut dyn Work) -> Result<()> {
-        job.get_ready()?;
+    /// Takes samples of what `work` does.
+    pub(super) fn watch<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.sampler.enable()?;
-        let done = job.run();
+        let done = work();
         self.sampler.disable()?;
-        done?;
-        self.collect()
+        self.collect();
+        done
     }
 
-    fn collect(&mut self) -> Result<()> {
+    fn collect(&mut self) {
         while let Some(record) = self.sampler.next_record() {
             let values = values(&record.to_contiguous());
             match (record.ty(), values.as_slice()) {
-                (SAMPLE, [address, _, chain @ ..]) => {
-                    count(&mut self.counts, &self.symbols, *address, chain);
-                    self.samples += 1;
-                }
+                (SAMPLE, [_, _, ..]) => self.samples.push(values),
                 (LOST, [_, lost, ..]) => self.lost += lost,
-                (SAMPLE | LOST, _) => {
-                    bail!("a record of {} values", values.len())
-                }
                 _ => {}
             }
         }
-        Ok(())
     }
 
+    /// What came of so many rounds. Modules that were loaded meanwhile have their symbols, too.
     pub(super) fn finish(self, rounds: u32) -> Result<Record> {
+        let symbols = Symbols::load()?;
         Ok(Record::Profile {
-            functions: self
-                .counts
+            functions: count(&self.samples, &symbols)
                 .into_iter()
-                .map(|(name, counts)| (name, counts.own, counts.callees))
+                .map(|(name, counts)| (name.to_owned(), counts.own, counts.callees))
                 .collect(),
-            samples: self.samples,
+            samples: u64::try_from(self.samples.len())?,
             lost: self.lost,
             rounds,
         })
@@ -120,21 +102,72 @@ fn values(record: &[u8]) -> Vec<u64> {
         .collect()
 }
 
+/// Samples by function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    /// In the function itself.
+    own: u64,
+    /// In what it called.
+    callees: u64,
+}
+
 /// A function that called itself counts once.
-fn count(counts: &mut BTreeMap<String, Counts>, symbols: &Symbols, address: u64, chain: &[u64]) {
+fn count<'a>(samples: &[Vec<u64>], symbols: &'a Symbols) -> BTreeMap<&'a str, Counts> {
     let name = |address: u64| match address {
         KERNEL.. => symbols.name(address),
         _ => USER,
     };
-    let own = name(address);
-    counts.entry(own.to_owned()).or_default().own += 1;
-    let callers: BTreeSet<&str> = chain
-        .iter()
-        .filter(|&&address| (KERNEL..MARKS).contains(&address))
-        .map(|&address| name(address))
-        .filter(|&caller| caller != own)
-        .collect();
-    for caller in callers {
-        counts.entry(caller.to_owned()).or_default().callees += 1;
+    let mut counts: BTreeMap<&str, Counts> = BTreeMap::new();
+    for sample in samples {
+        let [address, _, chain @ ..] = sample.as_slice() else {
+            continue;
+        };
+        let own = name(*address);
+        counts.entry(own).or_default().own += 1;
+        let callers: BTreeSet<&str> = chain
+            .iter()
+            .filter(|&&address| (KERNEL..MARKS).contains(&address))
+            .map(|&address| name(address))
+            .filter(|&caller| caller != own)
+            .collect();
+        for caller in callers {
+            counts.entry(caller).or_default().callees += 1;
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTER: u64 = KERNEL;
+    const INNER: u64 = KERNEL + 0x100;
+
+    #[test]
+    fn a_caller_counts_once_for_a_sample() {
+        let symbols = Symbols::parse("8000000000000000 t outer\n8000000000000100 t inner\n");
+        let counts = count(
+            &[
+                vec![INNER + 1, 4, MARKS + 1, INNER + 1, OUTER + 5, OUTER + 1],
+                vec![OUTER, 2, MARKS + 1, OUTER],
+                vec![0x1000, 0],
+            ],
+            &symbols,
+        );
+        let found = |name| {
+            let Counts { own, callees } = counts[name];
+            (own, callees)
+        };
+        assert_eq!(found("inner"), (1, 0));
+        assert_eq!(found("outer"), (1, 1));
+        assert_eq!(found(USER), (1, 0));
+    }
+
+    #[test]
+    fn records_are_words() {
+        let bytes = [7_u64.to_ne_bytes(), 8_u64.to_ne_bytes()].concat();
+        assert_eq!(values(&bytes), [7, 8]);
+        assert_eq!(values(&bytes[..12]), [7]);
     }
 }

@@ -23,7 +23,7 @@ impl Symbols {
         Ok(symbols)
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut functions: Vec<_> = text.lines().filter_map(parse_line).collect();
         functions.sort();
         Self { functions }

@@ -49,12 +49,11 @@ fn free_memory(records: &[Record]) -> Option<u64> {
 /// What one row's machine has measured.
 pub(crate) struct Figures {
     pub(crate) row: &'static Row,
-    /// F from an empty initramfs's start to the end of the payload's first program.
-    pub(crate) first_exec: Option<u64>,
     /// Memory in use after reading everything, above that of an empty initramfs, as a multiple of
     /// the tree.
     pub(crate) memory: Option<f64>,
-    /// The other columns.
+    /// The other columns. The first program's is what it takes beyond the start of an empty
+    /// initramfs.
     pub(crate) costs: BTreeMap<(Column, Phase), Cost>,
 }
 
@@ -73,28 +72,26 @@ pub(crate) struct Cost {
 
 impl Figures {
     pub(crate) fn new(row: &'static Row, records: &[Record], baseline: &Baseline) -> Result<Self> {
-        let first_exec = records.iter().find_map(|record| match record {
-            Record::FirstExec { at } => Some(at.saturating_sub(baseline.started)),
-            _ => None,
-        });
         let memory = free_memory(records).map(|free| {
             baseline.free.saturating_sub(free) as f64 * 1024.0 / baseline.payload as f64
         });
         let mut rounds: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for record in records {
-            if let Record::Measured {
-                column,
-                phase,
-                cost,
-                units,
-                faults,
-            } = *record
-            {
-                rounds
-                    .entry((column, phase))
-                    .or_default()
-                    .push((cost, units, faults));
-            }
+            let (key, round) = match *record {
+                Record::FirstExec { at } => (
+                    (Column::FirstExec, Phase::Cold),
+                    (at.saturating_sub(baseline.started), 1, 0),
+                ),
+                Record::Measured {
+                    column,
+                    phase,
+                    cost,
+                    units,
+                    faults,
+                } => ((column, phase), (cost, units, faults)),
+                _ => continue,
+            };
+            rounds.entry(key).or_default().push(round);
         }
         let costs = rounds
             .into_iter()
@@ -109,12 +106,7 @@ impl Figures {
                 (key, measured)
             })
             .collect();
-        Ok(Self {
-            row,
-            first_exec,
-            memory,
-            costs,
-        })
+        Ok(Self { row, memory, costs })
     }
 
     /// Learns from `bytes`, measured where the kernel moves memory byte by byte instead of eight
@@ -199,7 +191,7 @@ mod tests {
             cached: 9,
         };
         let figures = figures(&[Record::FirstExec { at: 350 }, memory]);
-        assert_eq!(figures.first_exec, Some(250));
+        assert_eq!(figures.costs[&(Column::FirstExec, Phase::Cold)].cost, 250);
         assert_eq!(figures.memory, Some(1.05));
         assert!(Baseline::new(&[], 1).is_err());
     }

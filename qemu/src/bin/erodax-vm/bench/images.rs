@@ -31,35 +31,50 @@ pub(crate) enum Image {
     NoInline,
     /// EROFS compressed by LZ4 in clusters of 4 KiB.
     Lz4hc,
+    /// EROFS compressed by LZ4 in clusters of 64 KiB.
+    Lz4hc64k,
+    /// EROFS compressed by Zstandard.
+    Zstd,
+    /// EROFS compressed by MicroLZMA.
+    Lzma,
+    /// Squashfs compressed by LZ4.
+    SquashLz4,
+    /// Squashfs compressed by Zstandard.
+    SquashZstd,
+}
+
+/// What makes an image.
+enum Maker {
+    /// mkfs.erofs with these arguments.
+    Erofs(&'static [&'static str]),
+    /// mksquashfs with this compressor.
+    Squashfs(&'static str),
 }
 
 impl Image {
-    fn name(self) -> &'static str {
+    fn maker(self) -> (&'static str, Maker) {
         match self {
-            Self::None => "none",
-            Self::Default => "default",
-            Self::NoInline => "noinline",
-            Self::Lz4hc => "lz4hc",
-        }
-    }
-
-    /// Arguments of mkfs.erofs.
-    fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::None | Self::Default => &[],
-            Self::NoInline => &["-Enoinline_data"],
-            Self::Lz4hc => &["-zlz4hc"],
+            Self::None | Self::Default => ("default.erofs", Maker::Erofs(&[])),
+            Self::NoInline => ("noinline.erofs", Maker::Erofs(&["-Enoinline_data"])),
+            Self::Lz4hc => ("lz4hc.erofs", Maker::Erofs(&["-zlz4hc"])),
+            Self::Lz4hc64k => ("lz4hc-64k.erofs", Maker::Erofs(&["-zlz4hc", "-C65536"])),
+            Self::Zstd => ("zstd.erofs", Maker::Erofs(&["-zzstd"])),
+            Self::Lzma => ("lzma.erofs", Maker::Erofs(&["-zlzma"])),
+            Self::SquashLz4 => ("lz4.squashfs", Maker::Squashfs("lz4")),
+            Self::SquashZstd => ("zstd.squashfs", Maker::Squashfs("zstd")),
         }
     }
 
     /// The image's file, made once.
     pub(crate) fn file(self, environment: &Environment, payload: &Payload) -> Result<PathBuf> {
-        let key = Key::new("bench image 1")
-            .text(&self.arguments().join(" "))
+        let (name, maker) = self.maker();
+        let name = format!("bench-{name}");
+        let key = Key::new("bench image 2")
+            .text(&maker.describe())
             .file(&payload.tree)?;
-        let name = format!("bench-{}.erofs", self.name());
-        cached(&environment.cache(), &name, &key, |image| {
-            payload::make_image(&payload.tree, image, self.arguments())
+        cached(&environment.cache(), &name, &key, |image| match maker {
+            Maker::Erofs(arguments) => payload::make_image(&payload.tree, image, arguments),
+            Maker::Squashfs(compressor) => make_squashfs(&payload.tree, image, compressor),
         })
     }
 
@@ -67,12 +82,33 @@ impl Image {
     pub(crate) fn directory(self, environment: &Environment, payload: &Payload) -> Result<PathBuf> {
         let file = self.file(environment, payload)?;
         let key = Key::new("bench directory 1").file(&file)?;
-        let name = format!("bench-{}.directory", self.name());
+        let name = format!("bench-{}.directory", self.maker().0);
         cached(&environment.cache(), &name, &key, |directory| {
             fs::create_dir(directory)?;
             Ok(fs::hard_link(&file, directory.join("image"))?)
         })
     }
+}
+
+impl Maker {
+    fn describe(&self) -> String {
+        match self {
+            Self::Erofs(arguments) => format!("mkfs.erofs {}", arguments.join(" ")),
+            Self::Squashfs(compressor) => format!("mksquashfs {compressor}"),
+        }
+    }
+}
+
+fn make_squashfs(tree: &Path, image: &Path, compressor: &str) -> Result<()> {
+    let output = Command::new("mksquashfs")
+        .args([tree, image])
+        .args(["-comp", compressor, "-noappend", "-no-progress", "-quiet"])
+        .args(["-mkfs-time", "0", "-all-time", "0"])
+        .output()
+        .context("cannot run mksquashfs (package squashfs-tools)")?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "mksquashfs: {complaints}");
+    Ok(())
 }
 
 /// The tree: the payload, but with a large file that can be compressed like its programs.

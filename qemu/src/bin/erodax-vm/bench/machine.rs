@@ -79,7 +79,11 @@ impl Task {
                 region = (REGION, size);
                 builder
             }
-            Place::RamDisk | Place::File => {
+            Place::RamDisk | Place::File | Place::Loop => {
+                if row.place == Place::File {
+                    // EROFS does not take files of tmpfs.
+                    words.push("rootfstype=ramfs".to_owned());
+                }
                 builder.unpacked(&row.image.directory(environment, payload)?)?
             }
         };
@@ -114,6 +118,7 @@ impl Task {
         match self.row.place {
             Place::Pmem => modules.extend(["libnvdimm", "nd_btt", "nd_pmem", "nd_e820"]),
             Place::RamDisk => modules.push("brd"),
+            Place::Loop => modules.push("loop"),
             _ => {}
         }
         let builder = InitrdBuilder::new(environment, &name, "erodax-bench")?
@@ -137,6 +142,7 @@ impl Task {
                 Place::Pmem => Source::Pmem,
                 Place::RamDisk => Source::RamDisk,
                 Place::File => Source::File,
+                Place::Loop => Source::Loop,
             },
             options: self.row.options.to_owned(),
             columns: self.columns.clone(),

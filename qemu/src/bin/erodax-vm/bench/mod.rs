@@ -2,12 +2,15 @@
 
 //! `erodax-vm bench`: what the same tree costs in each of the ways to boot it from memory.
 
+mod chart;
 mod figures;
 mod images;
 mod machine;
 mod profile;
 mod rows;
+mod save;
 mod table;
+mod units;
 
 use std::{
     collections::VecDeque,
@@ -24,6 +27,8 @@ use figures::{Baseline, Figures};
 use images::Payload;
 use machine::Task;
 use rows::Row;
+use save::Results;
+use table::Table;
 
 /// A profile is of this row when none is named.
 const PROFILED: &str = "erodax";
@@ -44,6 +49,9 @@ pub(crate) struct Arguments {
     /// Also measure how many bytes are moved in bulk: each peer is booted twice.
     #[arg(long)]
     split: bool,
+    /// Write the results to docs/bench and README.md, in the checkout that is the current directory.
+    #[arg(long)]
+    save: bool,
     /// Machines at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -84,7 +92,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<bool> {
         }
     }
     let results = run_all(&environment, &payload, tasks, arguments.jobs.max(1));
-    report(&payload, &columns, results)
+    report(arguments, &payload, &columns, results)
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static Row>> {
@@ -136,7 +144,12 @@ fn run_all(
     done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-fn report(payload: &Payload, columns: &[Column], results: Vec<Outcome>) -> Result<bool> {
+fn report(
+    arguments: &Arguments,
+    payload: &Payload,
+    columns: &[Column],
+    results: Vec<Outcome>,
+) -> Result<bool> {
     let mut complete = true;
     let mut baseline = None;
     let mut measured: Vec<Figures> = Vec::new();
@@ -161,13 +174,27 @@ fn report(payload: &Payload, columns: &[Column], results: Vec<Outcome>) -> Resul
             _ => measured.push(figures),
         }
     }
-    if let Some(Baseline { kernel, .. }) = &baseline {
-        let mib = payload.bytes as f64 / f64::from(1 << 20);
-        println!("kernel {kernel}, {mib:.1} MiB of files; cold / warm, F as the median of each");
+    let Some(Baseline { kernel, .. }) = &baseline else {
+        bail!("nothing was measured");
+    };
+    let mib = payload.bytes as f64 / f64::from(1 << 20);
+    let caption = format!("Kernel {kernel}, {mib:.1} MiB of files");
+    println!("{caption}");
+    let tables = [
+        Some(Table::of_figures(columns, &measured)),
+        Table::of_faults(columns, &measured),
+        Table::of_bulk(columns, &measured),
+    ];
+    for table in tables.iter().flatten() {
+        println!("\n{}", table.text().trim_end());
     }
-    print!("{}", table::text(columns, &measured));
-    if let Some(text) = table::bulk(columns, &measured) {
-        print!("\n{text}");
+    if arguments.save {
+        save::save(&Results {
+            kernel,
+            columns,
+            rows: &measured,
+            caption,
+        })?;
     }
     Ok(complete)
 }

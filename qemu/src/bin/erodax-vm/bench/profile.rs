@@ -6,7 +6,7 @@ use anyhow::{bail, Context, Result};
 use erodax_bench::{Column, Phase, Record};
 use erodax_qemu::{Environment, Strings};
 
-use super::{images::Payload, machine::Task, Arguments, PROFILED};
+use super::{images::Payload, machine::Task, rows, Arguments, PROFILED};
 
 /// Functions that are shown.
 const SHOWN: usize = 60;
@@ -29,11 +29,44 @@ pub(crate) fn run(
             profile: Some(phase),
             ..Task::new(row, &[column], Strings::Words)
         };
-        let records = task.run(environment, payload).context(row.title)?;
+        let mut records = task.run(environment, payload).context(row.title)?;
         println!("{}: {column} {phase}", row.title);
+        if column == Column::FirstExec {
+            // It happens once, and the profiler's interrupts must not count.
+            records.retain(|record| matches!(record, Record::Profile { .. }));
+            records.extend(Task::new(row, &[], Strings::Words).run(environment, payload)?);
+            let empty = Task::new(&rows::EMPTY, &[], Strings::Words).run(environment, payload)?;
+            let before = started(&records)?.saturating_sub(started(&empty)?);
+            println!("{before} F beyond an empty initramfs before /init runs; from there on:");
+        }
         print!("{}", show(&records, phase)?);
     }
     Ok(true)
+}
+
+/// When the guest's program has started.
+fn started(records: &[Record]) -> Result<u64> {
+    let at = |record: &Record| match record {
+        Record::Started { at, .. } => Some(*at),
+        _ => None,
+    };
+    records
+        .iter()
+        .find_map(at)
+        .context("the guest did not start")
+}
+
+/// What a unit costs without the profiler; the first program, from where /init runs.
+fn cost(records: &[Record], wanted: Phase) -> Result<f64> {
+    let cost = |record: &Record| match *record {
+        Record::Measured {
+            phase, cost, units, ..
+        } if phase == wanted => Some(cost as f64 / units as f64),
+        Record::FirstExec { at } => Some(at as f64 - started(records).ok()? as f64),
+        _ => None,
+    };
+    let last = records.iter().rev().find_map(cost);
+    last.context("the guest measured nothing")
 }
 
 /// A line of the profile.
@@ -55,16 +88,7 @@ fn show(records: &[Record], wanted: Phase) -> Result<String> {
     }) else {
         bail!("the guest took no profile");
     };
-    let each = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Measured {
-                phase, cost, units, ..
-            } if *phase == wanted => Some(*cost as f64 / *units as f64),
-            _ => None,
-        })
-        .next_back()
-        .context("the guest measured nothing")?;
+    let each = cost(records, wanted)?;
     let mut lines: Vec<Function> = functions
         .iter()
         .map(|(name, own, callees)| Function {

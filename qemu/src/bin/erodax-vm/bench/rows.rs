@@ -39,6 +39,8 @@ pub(crate) enum Place {
     RamDisk,
     /// The image is a file of the initramfs.
     File,
+    /// The same, behind a loop device.
+    Loop,
 }
 
 /// What the others are compared with.
@@ -70,42 +72,27 @@ const fn row(
 }
 
 /// In the order of the table.
+#[rustfmt::skip]
 pub(crate) const ROWS: &[Row] = {
-    use Driver::{Erodax, Erofs, None};
-    use Image::{Default, Lz4hc, NoInline};
-    use Place::{CarveOut, File, Initrd, Pmem, RamDisk, Unpacked};
+    use Driver::{Erodax, Erofs, None, Squashfs};
+    use Image::{Default, Lz4hc, Lz4hc64k, Lzma, NoInline, SquashLz4, SquashZstd, Zstd};
+    use Place::{CarveOut, File, Initrd, Loop, Pmem, RamDisk, Unpacked};
     &[
         row("erodax", "erodax, initrd", Erodax, Initrd, Default, "dax"),
-        row(
-            "erodax-noinline",
-            "erodax, initrd, noinline",
-            Erodax,
-            Initrd,
-            NoInline,
-            "dax",
-        ),
-        row(
-            "erodax-carve-out",
-            "erodax, carve-out",
-            Erodax,
-            CarveOut,
-            Default,
-            "dax",
-        ),
+        row("erodax-noinline", "erodax, initrd, noinline", Erodax, Initrd, NoInline, "dax"),
+        row("erodax-carve-out", "erodax, carve-out", Erodax, CarveOut, Default, "dax"),
         row("erodax-pmem", "erodax, pmem", Erodax, Pmem, Default, "dax"),
         row("pmem", "erofs, pmem dax", Erofs, Pmem, Default, "dax"),
-        row(
-            "pmem-noinline",
-            "erofs, pmem dax, noinline",
-            Erofs,
-            Pmem,
-            NoInline,
-            "dax",
-        ),
+        row("pmem-noinline", "erofs, pmem dax, noinline", Erofs, Pmem, NoInline, "dax"),
         row("brd", "erofs, brd", Erofs, RamDisk, Default, ""),
         row("file", "erofs, file", Erofs, File, Default, ""),
         row("cpio", "cpio, tmpfs", None, Unpacked, Image::None, ""),
         row("pmem-lz4hc", "erofs, pmem, lz4hc", Erofs, Pmem, Lz4hc, ""),
+        row("pmem-lz4hc-64k", "erofs, pmem, lz4hc -C64K", Erofs, Pmem, Lz4hc64k, ""),
+        row("pmem-zstd", "erofs, pmem, zstd", Erofs, Pmem, Zstd, ""),
+        row("pmem-lzma", "erofs, pmem, lzma", Erofs, Pmem, Lzma, ""),
+        row("squashfs-lz4", "squashfs, loop, lz4", Squashfs, Loop, SquashLz4, "ro"),
+        row("squashfs-zstd", "squashfs, loop, zstd", Squashfs, Loop, SquashZstd, "ro"),
     ]
 };
 
