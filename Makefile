@@ -27,6 +27,9 @@ run: tools module payload ## Boot a Debian tree in place from an initrd, and pri
 shell: tools module payload ## An interactive console in the same machine
 	@$(enter) $(static)/erodax-vm shell $(ARGS)
 
+bench: tools module payload ## What in place costs, and the other ways to boot from memory (ARGS=--help)
+	@$(enter) $(static)/erodax-vm bench $(ARGS)
+
 test: tools module payload erofs-utils ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
 	$(enter) cargo test --workspace $(cargo_flags) --no-fail-fast $(ARGS)
 
@@ -88,5 +91,5 @@ help: ## List the targets
 	@echo '  ERODAX_STRESS_SECONDS=N  how long stress tests last (15)'
 	@echo '  V=1                    show the commands of Kbuild'
 
-.PHONY: all module run shell test test-host fuzz coverage lint paths tools buildroot kernel crates payload \
-	erofs-utils clean clean-cache help
+.PHONY: all module run shell bench test test-host fuzz coverage lint paths tools buildroot kernel \
+	crates payload erofs-utils clean clean-cache help

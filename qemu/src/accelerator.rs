@@ -24,6 +24,19 @@ pub enum Accelerator {
     Tcg,
     /// By the host's processor.
     Kvm,
+    /// By translation, with a clock that advances by a nanosecond with each instruction: for one
+    /// CPU, and the same each time.
+    Counting(Strings),
+}
+
+/// How a machine with [`Accelerator::Counting`] moves memory in bulk: the kernel chooses by what
+/// the processor says it is good at, and each repetition counts as an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strings {
+    /// Eight bytes at a time.
+    Words,
+    /// Byte by byte.
+    Bytes,
 }
 
 impl Accelerator {
@@ -47,13 +60,34 @@ impl Accelerator {
         match self {
             Self::Tcg => "TCG",
             Self::Kvm => "KVM",
+            Self::Counting(_) => "TCG, counting instructions",
         }
     }
 
-    pub(crate) fn qemu_name(self) -> &'static str {
+    /// QEMU's arguments.
+    ///
+    /// A counted machine has page tables of four levels, as most have that the kernel meets, and is
+    /// of a family whose `rep` instructions the kernel trusts, older than those that need
+    /// mitigations of their own.
+    pub(crate) fn arguments(self) -> Vec<String> {
+        let arguments = |accelerator: &str, cpu: &str| {
+            ["-accel", accelerator, "-cpu", cpu]
+                .map(str::to_owned)
+                .to_vec()
+        };
         match self {
-            Self::Tcg => "tcg,thread=multi",
-            Self::Kvm => "kvm",
+            Self::Tcg => arguments("tcg,thread=multi", "max"),
+            Self::Kvm => arguments("kvm", "max"),
+            Self::Counting(strings) => {
+                let strings = match strings {
+                    Strings::Words => "-erms",
+                    Strings::Bytes => "+erms",
+                };
+                let cpu = format!("max,la57=off,family=20,model=2,-fsrm,{strings}");
+                let mut arguments = arguments("tcg", &cpu);
+                arguments.extend(["-icount", "shift=0,sleep=off"].map(str::to_owned));
+                arguments
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 //! The initrds of scenarios, kept between runs.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -17,6 +18,11 @@ use crate::{
     modules, Environment,
 };
 
+const PLAIN: CpioOptions = CpioOptions {
+    compression: Compression::None,
+    force: false,
+};
+
 /// What an initrd is made of. Everything that is unpacked goes into its compressed part, the
 /// images lie in place.
 pub struct InitrdBuilder<'a> {
@@ -25,6 +31,7 @@ pub struct InitrdBuilder<'a> {
     key: Key,
     files: Vec<(String, Content)>,
     images: Vec<ImageArg>,
+    unpacked: Option<PathBuf>,
 }
 
 enum Content {
@@ -44,6 +51,7 @@ impl<'a> InitrdBuilder<'a> {
             key: Key::of_program("initrd")?,
             files: Vec::new(),
             images: Vec::new(),
+            unpacked: None,
         };
         empty.file("/init", &environment.statics.join(init))
     }
@@ -105,6 +113,17 @@ impl<'a> InitrdBuilder<'a> {
         Ok(self)
     }
 
+    /// Adds a directory tree that the kernel unpacks as well, in an archive of its own that is not
+    /// compressed. Its content does not enter the key, as with [`InitrdBuilder::image`].
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn unpacked(mut self, tree: &Path) -> Result<Self> {
+        self.key = self.key.text("unpacked").file(tree)?;
+        self.unpacked = Some(tree.to_owned());
+        Ok(self)
+    }
+
     /// Adds something that the content depends on.
     #[must_use]
     pub fn keyed(mut self, by: &str) -> Self {
@@ -140,6 +159,9 @@ impl<'a> InitrdBuilder<'a> {
                 let mut options = PackOptions::new(early.path(), output);
                 options.images.clone_from(&self.images);
                 pack(&options)?;
+                if let Some(tree) = &self.unpacked {
+                    append_tree(output, tree)?;
+                }
                 change(output)
             },
         )
@@ -159,6 +181,18 @@ fn write_early(root: &Path, guest_path: &str, content: &Content) -> Result<()> {
     Ok(())
 }
 
+/// Appends a directory tree as an uncompressed archive, which must start at a multiple of 4 bytes.
+fn append_tree(initrd: &Path, tree: &Path) -> Result<()> {
+    let directory = tempfile::tempdir_in(initrd.parent().context("no directory")?)?;
+    let archive = directory.path().join("tree.cpio");
+    write_tree_cpio(tree, &archive, PLAIN)?;
+    let mut output = File::options().append(true).open(initrd)?;
+    let length = output.metadata()?.len();
+    output.set_len(length.next_multiple_of(4))?;
+    io::copy(&mut File::open(archive)?, &mut output)?;
+    Ok(())
+}
+
 /// A directory tree as a plain, uncompressed cpio initramfs; the file `identity` changes with it.
 pub(crate) fn plain_cpio(
     environment: &Environment,
@@ -172,11 +206,7 @@ pub(crate) fn plain_cpio(
         &format!("{name}.cpio"),
         &key,
         |output| {
-            let options = CpioOptions {
-                compression: Compression::None,
-                force: false,
-            };
-            write_tree_cpio(tree, output, options)?;
+            write_tree_cpio(tree, output, PLAIN)?;
             Ok(())
         },
     )

@@ -17,7 +17,7 @@ mod scenario;
 pub mod splat;
 mod vm;
 
-pub use accelerator::Accelerator;
+pub use accelerator::{Accelerator, Strings};
 pub use console::Console;
 pub use console_boot::ConsoleBoot;
 pub use environment::Environment;

@@ -43,6 +43,13 @@ impl Port<'_> {
     }
 }
 
+/// QEMU puts the file into the machine's memory before the machine starts.
+fn ram_file(address: u64, file: &Path) -> String {
+    // A comma would start another property.
+    let file = file.display().to_string().replace(',', ",,");
+    format!("loader,addr={address:#x},force-raw=on,file={file}")
+}
+
 /// A running QEMU, killed on drop.
 ///
 /// It is also killed when the thread that spawned it ends, for whatever reason, so that a harness
@@ -74,7 +81,7 @@ impl Machine {
             "-display",
             "none",
         ]);
-        command.args(["-accel", accelerator.qemu_name(), "-cpu", "max"]);
+        command.args(accelerator.arguments());
         command.args(["-m", &scenario.memory_mib.to_string()]);
         command.args(["-smp", &scenario.cpus.to_string()]);
         command.arg("-kernel").arg(&environment.kernel_image);
@@ -82,6 +89,9 @@ impl Machine {
             command.arg("-initrd").arg(&scenario.initrd);
         }
         command.args(["-append", &scenario.command_line()]);
+        for (address, file) in &scenario.ram_files {
+            command.arg("-device").arg(ram_file(*address, file));
+        }
         command.args(console.arguments("console"));
         if let Some(agent) = agent {
             command.args(agent.arguments("agent"));

@@ -3,7 +3,12 @@
 //! The payload, a distribution's root filesystem with a manifest of its regular files, in the
 //! forms in which it is booted.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{ensure, Context, Result};
 
@@ -59,21 +64,29 @@ pub fn parse_manifest(text: &str) -> Result<BTreeMap<String, String>> {
 pub fn image(environment: &Environment) -> Result<PathBuf> {
     let key = Key::new("payload image 1").file(&manifest(environment))?;
     cached(&environment.cache(), "payload.erofs", &key, |image| {
-        let output = Command::new("mkfs.erofs")
-            .args([
-                "--quiet",
-                "-T0",
-                "--mkfs-time",
-                "-U00000000-0000-0000-0000-000000000000",
-            ])
-            .arg(image)
-            .arg(tree(environment))
-            .output()
-            .context("cannot run mkfs.erofs (package erofs-utils)")?;
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "mkfs.erofs: {complaints}");
-        Ok(())
+        make_image(&tree(environment), image, &[])
     })
+}
+
+/// Makes an EROFS image of a tree, the same each time, with further arguments for mkfs.erofs.
+///
+/// # Errors
+/// When mkfs.erofs cannot make it.
+pub fn make_image(tree: &Path, image: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new("mkfs.erofs")
+        .args([
+            "--quiet",
+            "-T0",
+            "--mkfs-time",
+            "-U00000000-0000-0000-0000-000000000000",
+        ])
+        .args(arguments)
+        .args([image, tree])
+        .output()
+        .context("cannot run mkfs.erofs (package erofs-utils)")?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "mkfs.erofs: {complaints}");
+    Ok(())
 }
 
 /// The initrd that boots the payload in place: erodax-init, the modules that it needs, and the

@@ -27,6 +27,9 @@ pub struct Scenario {
     pub cmdline: Vec<String>,
     /// The initrd.
     pub initrd: PathBuf,
+    /// Files that lie in the guest's memory, by their physical addresses: `memmap=` on the command
+    /// line keeps the kernel from using that memory for something else.
+    pub ram_files: Vec<(u64, PathBuf)>,
     /// How long it may take until the agent, or whatever is waited for, is there.
     pub boot_limit: Duration,
 }
@@ -40,6 +43,7 @@ impl Scenario {
             cpus: 1,
             cmdline: Vec::new(),
             initrd,
+            ram_files: Vec::new(),
             boot_limit: Duration::from_secs(120),
         }
     }

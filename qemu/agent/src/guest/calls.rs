@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Calls about files and mounts for which there is no safe function: file handles, FIEMAP, the
-//! filesystem's label, leases, the owners that a mount shows, and mount(2) without a source.
+//! filesystem's label, leases, loop devices, the owners that a mount shows, and mount(2) without a
+//! source.
 #![expect(
     unsafe_code,
     reason = "these system calls and ioctls have no safe form, or none with all of their arguments"
@@ -240,6 +241,19 @@ pub fn map_owners(mount: impl AsFd, user_namespace: impl AsFd) -> io::Result<()>
         )
     };
     check(result).map(drop)
+}
+
+/// Makes a loop device that is not in use show a file.
+///
+/// # Errors
+/// The ioctl's.
+pub fn attach_loop(device: impl AsFd, file: impl AsFd) -> io::Result<()> {
+    /// `LOOP_SET_FD`
+    const COMMAND: libc::Ioctl = 0x4C00;
+    let file = file.as_fd().as_raw_fd();
+    // SAFETY: takes a descriptor, of which the device gets a reference of its own.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), COMMAND, file) };
+    check(result.into()).map(drop)
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {

@@ -24,6 +24,8 @@ use std::{env, process::ExitCode};
 
 use anyhow::{bail, Context, Result};
 
+pub use session::{open_port, prepare_filesystems};
+
 /// A test's body.
 pub type TestFn = fn() -> Result<()>;
 

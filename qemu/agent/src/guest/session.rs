@@ -52,7 +52,11 @@ pub(super) fn serve() -> Result<()> {
     reboot(RebootCommand::PowerOff).context("cannot power off")
 }
 
-fn prepare_filesystems() -> Result<()> {
+/// Mounts what a program expects, and two tmpfs to work in: `/tmp` and `/mnt`.
+///
+/// # Errors
+/// When something cannot be mounted.
+pub fn prepare_filesystems() -> Result<()> {
     for (kind, target) in [
         ("proc", "/proc"),
         ("sysfs", "/sys"),
@@ -68,7 +72,10 @@ fn prepare_filesystems() -> Result<()> {
 }
 
 /// Opens the port so that bytes pass through unchanged: no echo, no line editing, no signals.
-fn open_port() -> Result<File> {
+///
+/// # Errors
+/// When the machine has no such port.
+pub fn open_port() -> Result<File> {
     let path = Path::new(protocol::GUEST_PORT);
     let port = OpenOptions::new()
         .read(true)

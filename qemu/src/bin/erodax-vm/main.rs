@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `erodax-vm`: boots the payload in place in a virtual machine, to see it work (`run`) or to
-//! look around in it (`shell`).
+//! `erodax-vm`: boots the payload in place in a virtual machine, to see it work (`run`), to look
+//! around in it (`shell`), or to measure what it costs (`bench`).
 
+mod bench;
 mod run;
 mod shell;
 mod show;
@@ -27,12 +28,25 @@ enum Command {
     Run,
     /// Boots the payload in place, to a shell on this terminal.
     Shell,
+    /// Measures what the payload costs in each of the ways to boot it from memory.
+    Bench(bench::Arguments),
 }
 
-/// What both need.
+/// What a machine for people needs.
 struct Host {
     environment: Environment,
     accelerator: Accelerator,
+}
+
+impl Host {
+    fn find() -> anyhow::Result<Self> {
+        let environment = Environment::from_env()?;
+        let accelerator = Accelerator::choose(&environment)?;
+        Ok(Self {
+            environment,
+            accelerator,
+        })
+    }
 }
 
 fn main() -> ExitCode {
@@ -48,14 +62,9 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: &Command) -> anyhow::Result<bool> {
-    let environment = Environment::from_env()?;
-    let accelerator = Accelerator::choose(&environment)?;
-    let host = Host {
-        environment,
-        accelerator,
-    };
     match command {
-        Command::Run => run::run(&host),
-        Command::Shell => shell::shell(&host),
+        Command::Run => run::run(&Host::find()?),
+        Command::Shell => shell::shell(&Host::find()?),
+        Command::Bench(arguments) => bench::bench(arguments),
     }
 }
