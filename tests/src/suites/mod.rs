@@ -2,6 +2,7 @@
 
 //! The suites, one file per subject.
 
+mod compressed;
 mod damaged;
 mod devices;
 mod directories;
@@ -32,6 +33,7 @@ pub const ALL: &[&Suite] = &[
     &files::SUITE,
     &stock::SUITE,
     &formats::SUITE,
+    &compressed::SUITE,
     &directories::SUITE,
     &interplay::SUITE,
     &reading::SUITE,
@@ -43,6 +45,7 @@ pub const ALL: &[&Suite] = &[
     &mounts::SUITE,
     &superblocks::SUITE,
     &tracing::SUITE,
+    &compressed::SMALL,
     &devices::SUITE,
     &unaligned::SUITE,
     &freed::SUITE,
