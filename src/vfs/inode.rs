@@ -287,8 +287,13 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
                 Delivery::Copied => file::Operations::<T>::COPIED,
                 Delivery::Decoded => file::Operations::<T>::DECODED,
             };
-            // SAFETY: Nothing is in the mapping yet.
-            unsafe { bindings::erodax_mapping_set_large_folios(fields.i_mapping) };
+            if !matches!(new.delivery, Delivery::Mapped) {
+                // Not where pages are mapped: khugepaged and MADV_COLLAPSE take it as leave to
+                // replace page tables by a large folio (`file_thp_enabled` in
+                // mm/huge_memory.c), and free them as empty while they map the image's pages.
+                // SAFETY: Nothing is in the mapping yet.
+                unsafe { bindings::erodax_mapping_set_large_folios(fields.i_mapping) };
+            }
         }
         bindings::S_IFDIR => {
             fields.i_op = dir::Operations::<T>::INODE;
