@@ -3,10 +3,13 @@
 //! The DAX layer: memory that holds EROFS images, as DAX devices.
 //!
 //! `param` reads what the user asks for, `region` decides which memory may be served,
-//! `initrd` finds it in the retained initrd, `device` makes a `dax_device` and a character
+//! `initrd` finds it in the retained initrd, `carve_out` makes pages of memory that the kernel
+//! does not use, `device` makes a `dax_device` and a character
 //! device of each region, `source` turns a mount source into a `View` of its memory and
-//! `mapping` inserts the pages of such a view into user mappings.
+//! `mapping` inserts the pages of such a view into user mappings, as many at a time as `window`
+//! chooses.
 
+mod carve_out;
 mod chardev;
 mod device;
 mod initrd;
@@ -16,6 +19,7 @@ mod param;
 mod region;
 mod source;
 mod sysfs;
+mod window;
 
 pub(crate) use device::Devices;
 pub(crate) use mapping::Run;
@@ -41,8 +45,9 @@ pub(crate) fn serve(parameter: &[u8]) -> Result<Devices> {
         param::Request::Ranges(ranges) => {
             refuse_under_lockdown()?;
             let mut regions = KVec::new();
+            let mut carve_outs = carve_out::CarveOuts::new(ranges);
             for range in ranges {
-                regions.push(region::Region::at(range)?, GFP_KERNEL)?;
+                regions.push(region::Region::at(range, &mut carve_outs)?, GFP_KERNEL)?;
             }
             regions
         }

@@ -36,6 +36,11 @@ struct page *erodax_pfn_to_page(unsigned long pfn)
 	return pfn_to_page(pfn);
 }
 
+unsigned long erodax_page_to_pfn(const struct page *page)
+{
+	return page_to_pfn(page);
+}
+
 /* A page that the boot code reserved and nobody has given back. */
 bool erodax_pfn_is_held(unsigned long pfn)
 {
