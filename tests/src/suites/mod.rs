@@ -2,6 +2,7 @@
 
 //! The suites, one file per subject.
 
+mod carve_outs;
 mod damaged;
 mod devices;
 mod directories;
@@ -37,6 +38,7 @@ pub const ALL: &[&Suite] = &[
     &reading::SUITE,
     &harness::SUITE,
     &regions::SUITE,
+    &carve_outs::SUITE,
     &damaged::SUITE,
     &options::SUITE,
     &xattrs::SUITE,
