@@ -27,6 +27,11 @@ impl Outcome {
     /// The kernel has been given the page, to copy or to map it for the process.
     const PAGE_GIVEN: Self = Self(0);
 
+    /// What a function of the kernel's has done.
+    pub(super) fn from_code(code: bindings::vm_fault_t) -> Self {
+        Self(code)
+    }
+
     /// As the kernel has it.
     pub(super) fn code(self) -> bindings::vm_fault_t {
         self.0
@@ -176,7 +181,7 @@ impl<T: FaultHandler> VmOperations<T> {
     pub(crate) const TABLE: &'static bindings::vm_operations_struct =
         &bindings::vm_operations_struct {
             fault: Some(Self::fault),
-            map_pages: Some(Self::map_pages),
+            map_pages: Some(map_no_pages),
             ..pin_init::zeroed()
         };
 
@@ -187,20 +192,20 @@ impl<T: FaultHandler> VmOperations<T> {
         // SAFETY: By this function's own requirements.
         unsafe { T::fault(&mut Fault::from_raw(vmf)).0 }
     }
+}
 
-    /// Maps nothing, but that it exists lets `fault` run under the VMA lock alone
-    /// (`vmf_can_call_fault` in mm/memory.c).
-    ///
-    /// # Safety
-    ///
-    /// Touches nothing.
-    unsafe extern "C" fn map_pages(
-        _vmf: *mut bindings::vm_fault,
-        _start: c_ulong,
-        _end: c_ulong,
-    ) -> bindings::vm_fault_t {
-        0
-    }
+/// Maps nothing, but that it exists lets `fault` run under the VMA lock alone
+/// (`vmf_can_call_fault` in mm/memory.c).
+///
+/// # Safety
+///
+/// Touches nothing.
+pub(super) unsafe extern "C" fn map_no_pages(
+    _vmf: *mut bindings::vm_fault,
+    _start: c_ulong,
+    _end: c_ulong,
+) -> bindings::vm_fault_t {
+    0
 }
 
 /// Sets a new mapping up; one that could write to the file is refused with `EINVAL`.
