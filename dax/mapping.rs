@@ -39,7 +39,7 @@ impl Run {
     }
 
     /// Where page `index` of the file begins in the image, if all of the page is in the run.
-    fn offset_of(&self, index: u64) -> Option<u64> {
+    pub(super) fn offset_of(&self, index: u64) -> Option<u64> {
         let position = position_of(index)?;
         let inside = position.checked_sub(self.position)?;
         if inside.checked_add(PAGE_SIZE as u64)? > self.len {

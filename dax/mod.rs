@@ -4,14 +4,15 @@
 //!
 //! `param` reads what the user asks for, `region` decides which memory may be served,
 //! `initrd` finds it in the retained initrd, `carve_out` makes pages of memory that the kernel
-//! does not use, `device` makes a `dax_device` and a character
-//! device of each region, `source` turns a mount source into a `View` of its memory and
-//! `mapping` inserts the pages of such a view into user mappings, as many at a time as `window`
-//! chooses.
+//! does not use, `device` makes a `dax_device` and a character device of each region, `fsdax`
+//! takes the memory of other drivers' DAX devices, `source` turns a mount source into a `View` of
+//! its memory and `mapping` inserts the pages of such a view into user mappings, as many at a
+//! time as `window` chooses.
 
 mod carve_out;
 mod chardev;
 mod device;
+mod fsdax;
 mod initrd;
 mod mapping;
 mod memory;
@@ -32,7 +33,13 @@ use kernel::{error::to_result, prelude::*};
 /// Serves the memory that the `region=` parameter names.
 ///
 /// Every refusal has been written to the kernel log when this returns.
-pub(crate) fn serve(parameter: &[u8]) -> Result<Devices> {
+///
+/// Without the parameter there are no devices: there may be others' to mount.
+pub(crate) fn serve(parameter: Option<&[u8]>) -> Result<Devices> {
+    fsdax::init();
+    let Some(parameter) = parameter else {
+        return Devices::create(KVec::new());
+    };
     let request = param::parse(parameter).map_err(|error| {
         pr_err!("{}\n", error.advice());
         match error {

@@ -226,13 +226,11 @@ impl Map<'_> {
         let is_whole = pcluster.is_whole && !encoded.is_partial && out.len() as u64 == pcluster.len;
         let decoded = match encoded.place {
             Place::Device { device, offset } => {
-                let part = self
-                    .devices
-                    .view(device)
-                    .and_then(|view| view.part(offset, encoded.len.into()))
-                    .ok_or(Error::OutOfBounds)?;
+                let view = self.devices.view(device).ok_or(Error::OutOfBounds)?;
                 let padding = self.first_block(offset);
-                part.decode(decoders, algorithm, padding, out, is_whole)
+                view.with_part(offset, encoded.len.into(), |part| {
+                    part.decode(decoders, algorithm, padding, out, is_whole)
+                })?
             }
             Place::Metabox { offset } => {
                 // Not longer than a block.

@@ -34,14 +34,15 @@ impl Erofs {
             .advance(&self.devices, &self.sb, &dir.disk)
             .map_err(fail)?
         {
-            let name = self
-                .devices
-                .view(record.device)
-                .and_then(|view| view.part(record.name_offset, record.name_len as u64))
-                .ok_or_else(|| fail(FormatError::OutOfBounds))?;
             out.set_position(record.pos);
-            let number = self.sb.inode_number(record.nid);
-            if !name.emit_name(out, number, d_type(record.file_type)) {
+            let (number, kind) = (self.sb.inode_number(record.nid), d_type(record.file_type));
+            let (offset, len) = (record.name_offset, record.name_len as u64);
+            let view = self.devices.view(record.device);
+            let has_room = view
+                .ok_or(FormatError::OutOfBounds)
+                .and_then(|view| view.emit_name(offset, len, out, number, kind))
+                .map_err(fail)?;
+            if !has_room {
                 return Ok(());
             }
             out.set_position(record.next);

@@ -32,6 +32,11 @@ impl Outcome {
     /// The kernel has been given the page, to map it or copy it for the process.
     const PAGE_GIVEN: Self = Self(0);
 
+    /// What a function of the kernel's has done.
+    pub(super) fn from_code(code: bindings::vm_fault_t) -> Self {
+        Self(code)
+    }
+
     /// As the kernel has it.
     pub(super) fn code(self) -> bindings::vm_fault_t {
         self.0
@@ -112,6 +117,14 @@ impl<'a> Fault<'a> {
         self.index().saturating_sub(before)..self.index().saturating_add(after)
     }
 
+    /// Those of the room that are in an aligned window of addresses of `count` pages, a power of
+    /// two.
+    pub(crate) fn window(&self, count: u64) -> Range<u64> {
+        let room = self.room();
+        let start = self.index().saturating_sub(self.entry() % count);
+        start.max(room.start)..start.saturating_add(count).min(room.end)
+    }
+
     fn flags(&self) -> bindings::vm_flags_t {
         // SAFETY: The VMA is valid, and locked against changes of its flags.
         unsafe { (*self.place().vma).__bindgen_anon_2.vm_flags }
@@ -173,15 +186,23 @@ impl<'a> Fault<'a> {
         unsafe { &raw mut (*self.file()).__bindgen_anon_3.f_ra }
     }
 
-    /// Maps a page where it is wanted; one that is mapped there already stays.
+    /// Maps a page as page `index` of the file; one that is mapped there already stays.
     ///
     /// The mapping takes a reference to the page.
-    fn insert(&mut self, page: &Page) -> Outcome {
-        // SAFETY: `vmf_insert_page_mkwrite` (mm/memory.c) refuses addresses outside the VMA,
-        // takes the page-table lock and a reference to the page, and needs no flag of the VMA.
-        // `page` is referenced, has no type and is not anonymous, being memory of an image or
-        // one of our own.
-        Outcome(unsafe { bindings::vmf_insert_page_mkwrite(self.0, page.as_ptr(), false) })
+    pub(crate) fn insert(&mut self, index: u64, page: &Page) -> Outcome {
+        let mut at = bindings::vm_fault {
+            __bindgen_anon_1: bindings::vm_fault__bindgen_ty_1 {
+                vma: self.place().vma,
+                address: self.address_of(index),
+                ..pin_init::zeroed()
+            },
+            ..pin_init::zeroed()
+        };
+        // SAFETY: `vmf_insert_page_mkwrite` (mm/memory.c) uses these two members, refuses
+        // addresses outside the VMA, takes the page-table lock and a reference to the page,
+        // and needs no flag of the VMA. `page` is referenced, has no type and is not
+        // anonymous, being memory of an image or one of our own.
+        Outcome(unsafe { bindings::vmf_insert_page_mkwrite(&mut at, page.as_ptr(), false) })
     }
 
     /// Maps consecutive pages as those of the file with these numbers; what is mapped there
@@ -285,7 +306,7 @@ impl<'a> Fault<'a> {
         if self.is_copy() || self.is_watched() {
             self.give(page)
         } else {
-            self.insert(page)
+            self.insert(self.index(), page)
         }
     }
 }
@@ -334,7 +355,7 @@ impl<T: FaultHandler> VmOperations<T> {
     pub(crate) const TABLE: &'static bindings::vm_operations_struct =
         &bindings::vm_operations_struct {
             fault: Some(Self::fault),
-            map_pages: Some(Self::map_pages),
+            map_pages: Some(map_no_pages),
             ..pin_init::zeroed()
         };
 
@@ -345,20 +366,20 @@ impl<T: FaultHandler> VmOperations<T> {
         // SAFETY: By this function's own requirements.
         unsafe { T::fault(&mut Fault::from_raw(vmf)).0 }
     }
+}
 
-    /// Maps nothing, but that it exists lets `fault` run under the VMA lock alone
-    /// (`vmf_can_call_fault` in mm/memory.c).
-    ///
-    /// # Safety
-    ///
-    /// Touches nothing.
-    unsafe extern "C" fn map_pages(
-        _vmf: *mut bindings::vm_fault,
-        _start: c_ulong,
-        _end: c_ulong,
-    ) -> bindings::vm_fault_t {
-        0
-    }
+/// Maps nothing, but that it exists lets `fault` run under the VMA lock alone
+/// (`vmf_can_call_fault` in mm/memory.c).
+///
+/// # Safety
+///
+/// Touches nothing.
+pub(super) unsafe extern "C" fn map_no_pages(
+    _vmf: *mut bindings::vm_fault,
+    _start: c_ulong,
+    _end: c_ulong,
+) -> bindings::vm_fault_t {
+    0
 }
 
 /// Sets a new mapping up; one that could write to the file is refused with `EINVAL`.

@@ -6,7 +6,7 @@ use super::{
     extent,
     fault::{map_readonly, Fault, FaultHandler, Outcome, VmOperations},
     inode::InodeCell,
-    splice, stat, super_block, trace, xattr, FileSystem,
+    iomap, splice, stat, super_block, trace, xattr, FileSystem,
 };
 use crate::bindings;
 use core::marker::PhantomData;
@@ -68,6 +68,16 @@ impl<T: FileSystem> Operations<T> {
         get_unmapped_area: Some(Self::get_unmapped_area),
         fadvise: Some(Self::fadvise),
         splice_read: Some(splice::read::<T>),
+        ..Self::common()
+    };
+
+    /// Mappings go through `fs/dax.c`, but for pages that [`FileSystem::fault`] has. Pages of
+    /// DAX devices are not handed around: they rest without a reference.
+    pub(super) const DAX: &'static bindings::file_operations = &bindings::file_operations {
+        mmap_prepare: Some(Self::mmap_prepare_dax),
+        get_unmapped_area: Some(bindings::thp_get_unmapped_area),
+        fadvise: Some(Self::fadvise),
+        splice_read: Some(bindings::copy_splice_read),
         ..Self::common()
     };
 
@@ -239,6 +249,14 @@ impl<T: FileSystem> Operations<T> {
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         // SAFETY: `Faults` answers for files of `T`.
         unsafe { map_readonly(desc, VmOperations::<Faults<T>>::TABLE) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS for a new mapping of a file of `T` with `S_DAX`.
+    unsafe extern "C" fn mmap_prepare_dax(desc: *mut bindings::vm_area_desc) -> c_int {
+        // SAFETY: These operations are for such files.
+        unsafe { map_readonly(desc, iomap::Operations::<T>::VMA) }
     }
 }
 

@@ -40,6 +40,9 @@ pub(crate) struct NewInode<D> {
 pub(crate) enum Delivery {
     /// Mappings are of the memory that holds them, through [`FileSystem::fault`]; reads copy from it.
     Mapped,
+    /// Mappings are of DAX devices of other drivers, with `S_DAX`: by [`FileSystem::dax_extent`], or
+    /// else by [`FileSystem::fault`]; reads copy from their memory.
+    Dax,
     /// Mappings go through the page cache; reads copy from the memory.
     Copied,
     /// Both go through the page cache: the bytes must be decoded.
@@ -282,8 +285,15 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
     match u32::from(new.mode) & bindings::S_IFMT {
         bindings::S_IFREG => {
             fields.i_op = file::Operations::<T>::INODE;
+            if new.delivery == Delivery::Dax {
+                fields.i_flags |= bindings::S_DAX;
+                // The records of `fs/dax.c` tolerate no folios beside them.
+                // SAFETY: `i_data` is the inode's own mapping.
+                unsafe { (*fields.i_mapping).a_ops = folio::NONE };
+            }
             fields.__bindgen_anon_3.i_fop = match new.delivery {
                 Delivery::Mapped => file::Operations::<T>::MAPPED,
+                Delivery::Dax => file::Operations::<T>::DAX,
                 Delivery::Copied => file::Operations::<T>::COPIED,
                 Delivery::Decoded => file::Operations::<T>::DECODED,
             };

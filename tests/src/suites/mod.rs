@@ -9,6 +9,7 @@ mod directories;
 mod files;
 mod formats;
 mod freed;
+mod fsdax;
 mod harness;
 mod interplay;
 mod memory;
@@ -30,6 +31,7 @@ use crate::{Machine, Suite};
 pub const ALL: &[&Suite] = &[
     &memory::RETAINED_INITRD,
     &payload::SUITE,
+    &fsdax::SUITE,
     &files::SUITE,
     &stock::SUITE,
     &formats::SUITE,
