@@ -116,7 +116,7 @@ impl Erofs {
         if !has_data || disk.size == 0 {
             return Ok(false);
         }
-        if disk.layout.is_compressed() {
+        if disk.is_decoded(&self.sb) {
             return Ok(false);
         }
         if self.sb.block_size() as usize == PAGE_SIZE || !self.maps_directly() {
