@@ -118,7 +118,7 @@ impl Erofs {
         if !has_data || disk.size == 0 {
             return Ok(false);
         }
-        if disk.layout.is_compressed() {
+        if disk.is_decoded(&self.sb) {
             return Ok(false);
         }
         if !self.maps_directly() {
