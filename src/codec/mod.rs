@@ -14,7 +14,7 @@ mod pool;
 #[cfg(CONFIG_ZSTD_DECOMPRESS)]
 mod zstd;
 
-pub(crate) use pool::{Lease, Pool};
+pub(crate) use pool::Pool;
 
 use crate::bindings;
 use core::ptr::NonNull;

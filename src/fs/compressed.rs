@@ -104,7 +104,6 @@ impl Map<'_> {
     /// Writes the file's bytes up to `end`, which is not behind its own.
     pub(super) fn write(&self, end: u64, out: &mut impl Writer) -> Result<()> {
         let mut cursor = Cursor::default();
-        let mut workspace = None;
         loop {
             let position = out.position();
             if position >= end {
@@ -129,11 +128,7 @@ impl Map<'_> {
                     })?;
                 }
                 Data::Encoded(encoded) => match encoded.encoding {
-                    Encoding::Compressed(_) => {
-                        let compressed = self.devices.compressed()?;
-                        let workspace = workspace.get_or_insert_with(|| compressed.pool.take());
-                        self.decompress(&piece, encoded, workspace, out)?;
-                    }
+                    Encoding::Compressed(_) => self.decompress(&piece, encoded, out)?,
                     Encoding::Shifted | Encoding::Interlaced => {
                         self.copy_plain(&piece, encoded, out)?;
                     }
@@ -181,25 +176,30 @@ impl Map<'_> {
 
     /// Decodes a piece of a pcluster: to where it is wanted if it starts with the extent and there
     /// is room for it in one place, otherwise through a buffer.
+    ///
+    /// Between taking the workspace and giving it back nothing is read that may have to be decoded
+    /// itself, as indexes and fragments may: that would need another one, for which both could wait
+    /// for ever if there is no memory.
     fn decompress(
         &self,
         piece: &Piece<'_>,
         encoded: &Encoded,
-        workspace: &mut codec::Lease<'_>,
         out: &mut impl Writer,
     ) -> Result<()> {
+        let copy = self.copy_of(encoded)?;
+        let mut workspace = self.devices.compressed()?.pool.take();
         let len = usize::try_from(piece.len).map_err(|_| Error::OutOfBounds)?;
         if piece.skip == 0 {
             if let Some(part) = out.buffer().get_mut(..len) {
                 let (decoders, _) = workspace.parts(0).map_err(no_memory)?;
-                self.decode(piece, encoded, decoders, part)?;
+                self.decode(piece, encoded, &copy, decoders, part)?;
                 out.advance(len);
                 return Ok(());
             }
         }
         let skip = usize::try_from(piece.skip).map_err(|_| Error::OutOfBounds)?;
         let (decoders, buffer) = workspace.parts(skip + len).map_err(no_memory)?;
-        self.decode(piece, encoded, decoders, buffer)?;
+        self.decode(piece, encoded, &copy, decoders, buffer)?;
         let mut left = buffer.get(skip..).unwrap_or_default();
         write_all(out, piece.len, |_, part| {
             let (now, later) = left
@@ -211,11 +211,25 @@ impl Map<'_> {
         })
     }
 
-    /// Fills `out` with the first bytes of a pcluster.
+    /// A copy of the stored bytes of a pcluster that is not on a device; empty for one that is.
+    fn copy_of(&self, encoded: &Encoded) -> Result<KVec<u8>> {
+        let mut copy = KVec::new();
+        if let Place::Metabox { .. } = encoded.place {
+            // Not longer than a block.
+            copy = KVec::from_elem(0, encoded.len as usize, GFP_KERNEL)
+                .map_err(|error| no_memory(error.into()))?;
+            self.read_encoded(encoded, 0, &mut copy)?;
+        }
+        Ok(copy)
+    }
+
+    /// Fills `out` with the first bytes of a pcluster, of which `copy` is what [`copy_of`](Self::copy_of)
+    /// made.
     fn decode(
         &self,
         piece: &Piece<'_>,
         encoded: &Encoded,
+        copy: &[u8],
         decoders: &mut codec::Decoders,
         out: &mut [u8],
     ) -> Result<()> {
@@ -226,19 +240,15 @@ impl Map<'_> {
         let is_whole = pcluster.is_whole && !encoded.is_partial && out.len() as u64 == pcluster.len;
         let decoded = match encoded.place {
             Place::Device { device, offset } => {
-                let view = self.devices.view(device).ok_or(Error::OutOfBounds)?;
+                let view = self.devices.view(device).ok_or(Error::NoDevice)?;
                 let padding = self.first_block(offset);
                 view.with_part(offset, encoded.len.into(), |part| {
                     part.decode(decoders, algorithm, padding, out, is_whole)
                 })?
             }
             Place::Metabox { offset } => {
-                // Not longer than a block.
-                let mut input = KVec::from_elem(0, encoded.len as usize, GFP_KERNEL)
-                    .map_err(|error| no_memory(error.into()))?;
-                self.read_encoded(encoded, 0, &mut input)?;
                 let padding = self.first_block(offset);
-                decoders.decode_slice(algorithm, &input, padding, out, is_whole)
+                decoders.decode_slice(algorithm, copy, padding, out, is_whole)
             }
         };
         decoded.map_err(|codec::Damaged| Error::Corrupt("data that does not decode"))

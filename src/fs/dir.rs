@@ -37,7 +37,8 @@ impl Erofs {
             out.set_position(record.pos);
             let is_emitted = match record.device {
                 Some(device) => {
-                    let (number, kind) = (self.sb.inode_number(record.nid), d_type(record.file_type));
+                    let (number, kind) =
+                        (self.sb.inode_number(record.nid), d_type(record.file_type));
                     let (offset, len) = (record.name_offset, record.name_len as u64);
                     let view = self.devices.view(device);
                     view.ok_or(FormatError::OutOfBounds)

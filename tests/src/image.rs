@@ -69,6 +69,11 @@ pub enum Tree {
     Shared,
     /// 70001 names of one file, 10000 of them in one directory.
     Crowd,
+    /// Files of zeros, of noise and of much between, and some twice, in a directory: with fragments,
+    /// mkfs.erofs 1.8 makes wrong images of archives.
+    Compressible,
+    /// One file with one sentence, many times.
+    Sentence,
 }
 
 /// A version of mkfs.erofs.
@@ -120,6 +125,9 @@ pub enum Craft {
     Redirected,
     /// A mistake in each of many files.
     Broken,
+    /// What the first compressed bytes of [`BROKEN_STREAM`] are stored as is no stream of any
+    /// algorithm.
+    Streams,
 }
 
 /// A superblock field that is overwritten.
@@ -218,12 +226,33 @@ impl Image {
     }
 }
 
+/// Lists of images as one, which must have as many as are in them.
+pub(crate) const fn concatenated<const COUNT: usize>(lists: &[&[Image]]) -> [Image; COUNT] {
+    let mut all = [Image::good("", Content::Small); COUNT];
+    let (mut count, mut list) = (0, 0);
+    while list < lists.len() {
+        let mut index = 0;
+        while index < lists[list].len() {
+            all[count] = lists[list][index];
+            count += 1;
+            index += 1;
+        }
+        list += 1;
+    }
+    assert!(count == COUNT);
+    all
+}
+
 /// Build time of every image, in seconds since 1970.
 pub const BUILD_TIME: i64 = 1_700_000_000;
 
 /// Where in its page the image of a machine begins that is [`prefixed`](crate::Machine::prefixed):
 /// at a sector's begin, as in the RFC that asked for such mounts.
 pub const UNALIGNED_BY: u64 = 1536;
+
+/// The file of a [compressible](Tree::Compressible) tree that [`Craft::Streams`] breaks. Its content
+/// is nowhere else.
+pub const BROKEN_STREAM: &str = "mixed/to-be-broken";
 
 /// Content of `hello` in a small image.
 pub const HELLO: &str = "an image where the boot loader left it\n";

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read, Seek},
     os::unix::fs::FileExt,
     path::Path,
 };
@@ -15,18 +15,39 @@ use erodax_agent::guest::{
     mapping::{Mapping, PAGE},
 };
 use rustix::{
-    fs::{seek, SeekFrom},
+    fs::{fadvise, memfd_create, open, seek, sendfile, Advice, MemfdFlags, Mode, OFlags, SeekFrom},
     io::Errno,
 };
 
-/// Reading in one piece, in odd pieces and through a mapping; holes; extents.
+/// Reading in one piece, in odd pieces, through a mapping and by sendfile(2), each with nothing of
+/// the file in the page cache; holes.
 pub(super) fn same(ours: &Path, theirs: &Path) -> Result<()> {
     let whole = fs::read(ours)?;
     ensure!(whole == fs::read(theirs)?, "another content");
+    opened_directly(ours, theirs)?;
     let (ours, theirs) = (File::open(ours)?, File::open(theirs)?);
-    pieces(&ours, &theirs, whole.len())?;
-    mapped(&ours, &theirs, whole.len())?;
+    for way in [pieces, mapped, sent] {
+        for file in [&ours, &theirs] {
+            fadvise(file, 0, None, Advice::DontNeed)?;
+        }
+        way(&ours, &theirs, whole.len())?;
+    }
     holes(&ours, &theirs, whole.len())
+}
+
+/// Whether a file can be opened for direct reads.
+fn opened_directly(ours: &Path, theirs: &Path) -> Result<()> {
+    let error = |path: &Path| open(path, OFlags::RDONLY | OFlags::DIRECT, Mode::empty()).err();
+    let (our, their) = (error(ours), error(theirs));
+    ensure!(our == their, "O_DIRECT: {our:?}, stock {their:?}");
+    Ok(())
+}
+
+/// The numbers under `count`, in no order that anybody would read ahead for.
+fn scrambled(count: usize) -> impl Iterator<Item = usize> {
+    /// A prime, greater than counts are.
+    const STRIDE: usize = 104_729;
+    (0..count).map(move |index| index * STRIDE % count)
 }
 
 fn pieces(ours: &File, theirs: &File, size: usize) -> Result<()> {
@@ -34,8 +55,8 @@ fn pieces(ours: &File, theirs: &File, size: usize) -> Result<()> {
     let mut buffers = [[0; LENGTH], [0; LENGTH]];
     let [our, their] = &mut buffers;
     let step = (size / 20).max(997) | 1;
-    for at in (0..size + LENGTH).step_by(step) {
-        let at = u64::try_from(at)?;
+    for index in scrambled((size + LENGTH).div_ceil(step)) {
+        let at = u64::try_from(index * step)?;
         let (our_len, their_len) = (ours.read_at(our, at)?, theirs.read_at(their, at)?);
         ensure!(
             our_len == their_len && our[..our_len] == their[..their_len],
@@ -54,7 +75,27 @@ fn mapped(ours: &File, theirs: &File, size: usize) -> Result<()> {
         Mapping::read_only(theirs, size)?,
     );
     // What follows the file's end in its last page is seen as well.
-    ensure!(ours.bytes() == theirs.bytes(), "is mapped differently");
+    for index in scrambled(size.div_ceil(PAGE)) {
+        let page = index * PAGE..(index + 1) * PAGE;
+        ensure!(
+            ours.bytes()[page.clone()] == theirs.bytes()[page],
+            "page {index} is mapped differently"
+        );
+    }
+    Ok(())
+}
+
+fn sent(ours: &File, theirs: &File, size: usize) -> Result<()> {
+    let through = |file: &File| -> Result<Vec<u8>> {
+        let mut target = File::from(memfd_create("sent", MemfdFlags::empty())?);
+        let mut at = 0;
+        while sendfile(&target, file, Some(&mut at), size.max(1))? > 0 {}
+        target.rewind()?;
+        let mut bytes = Vec::new();
+        target.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    ensure!(through(ours)? == through(theirs)?, "is sent differently");
     Ok(())
 }
 

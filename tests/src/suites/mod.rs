@@ -3,6 +3,7 @@
 //! The suites, one file per subject.
 
 mod carve_outs;
+mod compressed;
 mod damaged;
 mod devices;
 mod directories;
@@ -35,6 +36,7 @@ pub const ALL: &[&Suite] = &[
     &files::SUITE,
     &stock::SUITE,
     &formats::SUITE,
+    &compressed::SUITE,
     &directories::SUITE,
     &interplay::SUITE,
     &reading::SUITE,
@@ -47,6 +49,7 @@ pub const ALL: &[&Suite] = &[
     &mounts::SUITE,
     &superblocks::SUITE,
     &tracing::SUITE,
+    &compressed::SMALL,
     &devices::SUITE,
     &unaligned::SUITE,
     &freed::SUITE,

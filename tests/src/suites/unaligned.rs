@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{ensure, Context, Result};
 use erodax_agent::guest::mapping::Mapping;
-use rustix::io::Errno;
+use rustix::{
+    fs::{fadvise, Advice},
+    io::Errno,
+};
 
 use crate::{
     erodax::{
@@ -17,7 +20,7 @@ use crate::{
         Footprint,
     },
     expectation::{sha256, Entry},
-    image::UNALIGNED_BY,
+    image::{Content, Image, Tree, Zoo, UNALIGNED_BY},
     suites::zoo,
     tests, Machine, Suite,
 };
@@ -25,7 +28,7 @@ use crate::{
 pub(super) static SUITE: Suite = Suite {
     name: "unaligned",
     machine: Machine {
-        images: &[zoo::INLINE],
+        images: &[zoo::INLINE, SENTENCE],
         prefixed: true,
         ..Machine::RETAINING
     },
@@ -34,11 +37,22 @@ pub(super) static SUITE: Suite = Suite {
         direct_mapping_is_refused,
         read_by_copying,
         mapped_by_copying,
+        compressed,
         by_address,
     ],
 };
 
 const NAME: &str = zoo::INLINE.name;
+
+/// The image of the mail that asked for mounts from memory: of two blocks, one compressed.
+const SENTENCE: Image = Image::good(
+    "sentence",
+    Content::Zoo(Zoo {
+        tree: Tree::Sentence,
+        mkfs: &["-zlz4"],
+        ..Zoo::DEFAULT
+    }),
+);
 
 fn attributes() -> Result<()> {
     let module = serve_initrd()?;
@@ -72,9 +86,9 @@ fn direct_mapping_is_refused() -> Result<()> {
     unload(module)
 }
 
-fn each_way(mut body: impl FnMut(&Path, &Entry, u64) -> Result<()>) -> Result<()> {
+fn each_way(image: &str, mut body: impl FnMut(&Path, &Entry, u64) -> Result<()>) -> Result<()> {
     for options in ["", "dax=never"] {
-        with_each(&[NAME], options, |root, entries| {
+        with_each(&[image], options, |root, entries| {
             for entry in entries.iter().filter(|entry| entry.sha256.is_some()) {
                 let path = root.join(entry.path());
                 body(&path, entry, entry.size.context("no size")?)
@@ -87,7 +101,7 @@ fn each_way(mut body: impl FnMut(&Path, &Entry, u64) -> Result<()>) -> Result<()
 }
 
 fn read_by_copying() -> Result<()> {
-    each_way(|path, entry, _| check_read(path, entry))
+    each_way(NAME, |path, entry, _| check_read(path, entry))
 }
 
 fn check_read(path: &Path, entry: &Entry) -> Result<()> {
@@ -96,7 +110,22 @@ fn check_read(path: &Path, entry: &Entry) -> Result<()> {
 }
 
 fn mapped_by_copying() -> Result<()> {
-    each_way(check_mapped)
+    each_way(NAME, check_mapped)
+}
+
+fn compressed() -> Result<()> {
+    let module = serve_initrd()?;
+    let device = Device::of(SENTENCE.name)?;
+    unload(module)?;
+    ensure!(
+        (device.size, device.offset) == (8192, UNALIGNED_BY),
+        "{device:?}"
+    );
+    each_way(SENTENCE.name, |path, entry, size| {
+        check_read(path, entry)?;
+        fadvise(File::open(path)?, 0, None, Advice::DontNeed)?;
+        check_mapped(path, entry, size)
+    })
 }
 
 fn check_mapped(path: &Path, entry: &Entry, size: u64) -> Result<()> {

@@ -6,6 +6,7 @@ mod broken;
 mod chunks;
 mod inodes;
 mod metabox;
+mod streams;
 
 use std::{fs, path::Path};
 
@@ -33,6 +34,7 @@ pub(super) fn apply(file: &Path, craft: Craft) -> Result<()> {
         Craft::SharedInMetabox => metabox::shared_xattrs(&mut image)?,
         Craft::Redirected => chunks::redirected(&mut image)?,
         Craft::Broken => broken::all(&mut image)?,
+        Craft::Streams => streams::broken(&mut image)?,
     }
     seal(&mut image.bytes);
     Ok(fs::write(file, image.bytes)?)

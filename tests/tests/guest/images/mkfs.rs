@@ -49,12 +49,15 @@ pub(super) fn image(
             options: declared.mkfs,
         };
         match declared.data {
-            Data::Inside if declared.tree == Tree::Shared => maker.of_directory(image, nodes)?,
+            Data::Inside if matches!(declared.tree, Tree::Shared | Tree::Compressible) => {
+                maker.of_directory(image, nodes)?;
+            }
             Data::Inside => maker.make(image, &["--tar=f"], &tar)?,
             Data::Blob => return maker.with_blob(image, &tar, declared.craft),
             Data::Archive => return maker.index_of_archive(image, &tar),
             Data::Layers => return maker.merged(image, nodes),
         }
+        check(image)?;
         match declared.craft {
             None => Ok(()),
             Some(Craft::Garbage) => garbage::put_after_files(image, zoo::contents(nodes)),
@@ -70,6 +73,22 @@ fn program(maker: Maker) -> Result<PathBuf> {
             .map(Into::into)
             .context("ERODAX_MKFS_NEW is not set: start it with `make test`, which sets it"),
     }
+}
+
+/// Has fsck.erofs decode all of an image: where mkfs.erofs makes a wrong one, no driver can read it.
+fn check(image: &Path) -> Result<()> {
+    let program = program(Maker::Next)?.with_file_name("fsck.erofs");
+    let output = Command::new(program)
+        .arg("--extract")
+        .arg(image)
+        .output()
+        .context("cannot run fsck.erofs, which is to be where ERODAX_MKFS_NEW is")?;
+    ensure!(
+        output.status.success(),
+        "mkfs.erofs made a wrong image: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
 
 struct Mkfs<'a> {

@@ -3,9 +3,17 @@
 //! The generated tree: files of every type, and of every size, name, owner, mode and time at
 //! which something could go wrong.
 
+mod compressible;
 mod xattrs;
 
-use std::{collections::HashMap, ffi::OsStr, fs, io::Cursor, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs,
+    io::Cursor,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    path::Path,
+};
 
 use anyhow::{bail, Context, Result};
 use erodax_tests::{
@@ -57,6 +65,8 @@ pub(super) fn nodes(zoo: &Zoo) -> Vec<Node> {
         }
         Choice::Shared => xattrs::add_shared_to(&mut tree),
         Choice::Crowd => tree.crowd(),
+        Choice::Compressible => compressible::add_to(&mut tree),
+        Choice::Sentence => compressible::add_sentence_to(&mut tree),
     }
     let mut nodes = tree.nodes;
     if zoo.one_time {
@@ -415,6 +425,7 @@ pub(super) fn write(nodes: &[Node], directory: &Path) -> Result<()> {
             Kind::Directory if node.path.is_empty() => {}
             Kind::Directory => fs::create_dir(&path)?,
             Kind::File(bytes) => fs::write(&path, bytes)?,
+            Kind::Symlink(target) => symlink(OsStr::from_bytes(target), &path)?,
             kind => bail!("{}: {kind:?}", path.display()),
         }
         for (name, value) in &node.xattrs {

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An image for each way in which mkfs.erofs compresses.
+
+use crate::image::{concatenated, Content, Craft, Image, Maker, Tree, Zoo};
+
+/// Incompatible features of `struct erofs_super_block`.
+mod bits {
+    pub(super) const LZ4_0PADDING: u32 = 1;
+    pub(super) const COMPR_CFGS: u32 = 1 << 1;
+    pub(super) const ZTAILPACKING: u32 = 1 << 4;
+    pub(super) const FRAGMENTS_OR_DEDUPE: u32 = 1 << 5;
+    pub(super) const WIDE: u32 = 1 << 7;
+    pub(super) const METABOX: u32 = 1 << 8;
+}
+
+const fn of(
+    name: &'static str,
+    maker: Maker,
+    mkfs: &'static [&'static str],
+    craft: Option<Craft>,
+) -> Image {
+    let zoo = Zoo {
+        tree: Tree::Compressible,
+        maker,
+        mkfs,
+        craft,
+        ..Zoo::DEFAULT
+    };
+    Image::good(name, Content::Zoo(zoo))
+}
+
+const fn stable(name: &'static str, mkfs: &'static [&'static str]) -> Image {
+    of(name, Maker::Stable, mkfs, None)
+}
+
+const fn next(name: &'static str, mkfs: &'static [&'static str]) -> Image {
+    of(name, Maker::Next, mkfs, None)
+}
+
+const fn broken(name: &'static str, mkfs: &'static [&'static str]) -> Image {
+    of(name, Maker::Stable, mkfs, Some(Craft::Streams))
+}
+
+pub(super) const LZ4: [Image; 6] = [
+    stable("lz4", &["-zlz4"]),
+    stable("lz4hc", &["-zlz4hc"]),
+    stable("lz4hc-64k", &["-zlz4hc", "-C65536"]),
+    stable("lz4hc-1m", &["-zlz4hc", "-C1048576"]),
+    stable("lz4hc-legacy", &["-zlz4hc", "-C65536", "-Elegacy-compress"]),
+    stable("lz4-tails", &["-zlz4", "-Eztailpacking"]),
+];
+
+pub(super) const SMALL_BLOCKS: [Image; 3] = [
+    stable("lz4-512", &["-zlz4", "-b512"]),
+    stable(
+        "lz4hc-1024",
+        &["-zlz4hc", "-b1024", "-C8192", "-Eztailpacking"],
+    ),
+    stable("lz4hc-2048", &["-zlz4hc", "-b2048", "-C65536"]),
+];
+
+pub(super) const SHARED: [Image; 5] = [
+    stable("fragments", &["-zlz4hc", "-Efragments", "-C65536"]),
+    stable(
+        "fragments-legacy",
+        &["-zlz4", "-Efragments,legacy-compress"],
+    ),
+    stable("all-fragments", &["-zlz4hc", "-Eall-fragments"]),
+    stable("dedupe", &["-zlz4hc", "-Ededupe", "-C65536"]),
+    stable(
+        "dedupe-fragments",
+        &["-zlz4hc", "-Eall-fragments,dedupe", "-C32768"],
+    ),
+];
+
+pub(super) const LZMA: Image = stable("lzma", &["-zlzma", "-C65536"]);
+/// By libdeflate: the other encoder, of mkfs.erofs 1.8.6 itself, makes wrong data of some files.
+pub(super) const DEFLATE: Image = stable("deflate", &["-zlibdeflate", "-C65536"]);
+pub(super) const ZSTD: Image = stable("zstd", &["-zzstd", "-C65536"]);
+pub(super) const ZSTD_SHARED: Image =
+    stable("zstd-shared", &["-zzstd", "-C65536", "-Ededupe,fragments"]);
+
+pub(super) const OTHERS: [Image; 6] = [
+    LZMA,
+    DEFLATE,
+    ZSTD,
+    ZSTD_SHARED,
+    stable("lzma-512", &["-zlzma", "-b512"]),
+    next("deflate-tails", &["-zdeflate", "-Eztailpacking"]),
+];
+
+/// Extents in place of indexes.
+pub(super) const EXTENTS: [Image; 5] = [
+    next("extents", &["-zlz4hc", "-E48bit"]),
+    next("extents-512", &["-zlz4hc", "-C65536", "-b512", "-E48bit"]),
+    next("extents-fragments", &["-zlz4hc", "-Efragments", "-E48bit"]),
+    next(
+        "extents-zstd",
+        &["-zzstd", "-C65536", "-Efragments,dedupe", "-E48bit"],
+    ),
+    next("extents-lzma", &["-zlzma", "-C1048576", "-E48bit"]),
+];
+
+/// Metadata that is elsewhere or compressed itself.
+pub(super) const METADATA: [Image; 4] = [
+    next("lz4-zone", &["-zlz4hc", "--MZ"]),
+    next("lz4-metabox", &["-zlz4hc", "-m4096"]),
+    next("metabox-lz4", &["-zlz4hc", "-m4096:lz4hc"]),
+    next(
+        "metabox-lz4-fragments",
+        &["-zlz4hc", "-m4096:lz4hc", "-E48bit", "-Efragments"],
+    ),
+];
+
+/// Each algorithm, with a broken stream.
+pub(super) const BROKEN: [Image; 4] = [
+    broken("broken-lz4", &["-zlz4hc", "-C16384"]),
+    broken("broken-lzma", &["-zlzma", "-C16384"]),
+    broken("broken-deflate", &["-zlibdeflate", "-C16384"]),
+    broken("broken-zstd", &["-zzstd", "-C16384"]),
+];
+
+/// Which images must have which features, compatible ones and others.
+pub(super) const FEATURES: [(&str, u32, u32); 10] = [
+    ("lz4", 0, bits::LZ4_0PADDING),
+    ("lz4hc-64k", 0, bits::COMPR_CFGS),
+    ("lz4-tails", 0, bits::ZTAILPACKING),
+    ("fragments", 0, bits::FRAGMENTS_OR_DEDUPE),
+    ("dedupe", 0, bits::FRAGMENTS_OR_DEDUPE),
+    ("lzma", 0, bits::COMPR_CFGS),
+    ("extents", 0, bits::WIDE),
+    ("extents-lzma", 0, bits::WIDE | bits::COMPR_CFGS),
+    ("lz4-metabox", 0, bits::METABOX),
+    ("metabox-lz4", 0, bits::METABOX),
+];
+
+/// Every image of the suite.
+pub(super) const ALL: [Image; 33] = concatenated(&[
+    &LZ4,
+    &SMALL_BLOCKS,
+    &SHARED,
+    &OTHERS,
+    &EXTENTS,
+    &METADATA,
+    &BROKEN,
+]);
