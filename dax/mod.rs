@@ -24,7 +24,7 @@ mod window;
 
 pub(crate) use device::Devices;
 pub(crate) use mapping::Run;
-pub(crate) use memory::{zero_iter, Memory};
+pub(crate) use memory::zero_iter;
 pub(crate) use source::{DeviceId, SourceError, View};
 
 use crate::bindings;
