@@ -2,7 +2,7 @@
 
 //! A DAX device and its character device for each region.
 
-use super::{chardev, memory::Memory, region::Region, sysfs};
+use super::{chardev, fsdax, memory::Memory, region::Region, sysfs};
 use crate::bindings;
 use core::{
     ptr::{self, NonNull},
@@ -137,8 +137,13 @@ impl Device {
 
 /// Whether a device number is of one of our character devices.
 pub(super) fn is_ours(number: bindings::dev_t) -> bool {
-    let major = MAJOR.load(Ordering::Relaxed);
-    major != 0 && number >> MINOR_BITS == major
+    let ours = MAJOR.load(Ordering::Relaxed);
+    ours != 0 && major(number) == ours
+}
+
+/// The major part of a device number.
+pub(super) fn major(number: bindings::dev_t) -> u32 {
+    number >> MINOR_BITS
 }
 
 fn minor(number: bindings::dev_t) -> u32 {
@@ -226,7 +231,7 @@ impl Numbers {
         to_result(unsafe {
             bindings::alloc_chrdev_region(&mut first, 0, count, c"erodax".as_char_ptr())
         })?;
-        MAJOR.store(first >> MINOR_BITS, Ordering::Relaxed);
+        MAJOR.store(major(first), Ordering::Relaxed);
         Ok(Self { first, count })
     }
 }
@@ -258,27 +263,10 @@ impl DaxDevice {
 
     /// All of its memory, as `dax_direct_access` tells it.
     fn pages(&self) -> Result<Memory> {
-        let (mut address, mut pfn) = (ptr::null_mut(), 0);
-        // SAFETY: The device is alive by the invariant, and the read lock keeps it so.
-        let pages = unsafe {
-            let lock = bindings::dax_read_lock();
-            let pages = bindings::dax_direct_access(
-                self.0.as_ptr(),
-                0,
-                c_long::MAX >> PAGE_SHIFT,
-                bindings::dax_access_mode_DAX_ACCESS,
-                &mut address,
-                &mut pfn,
-            );
-            bindings::dax_read_unlock(lock);
-            pages
-        };
-        if pages < 0 {
-            return Err(Error::from_errno(pages as c_int));
-        }
-        let start = NonNull::new(address.cast()).ok_or(EFAULT)?;
+        // SAFETY: The device is referenced by the invariant.
+        let all = unsafe { fsdax::direct_access(self.0, 0, c_long::MAX >> PAGE_SHIFT)? };
         // SAFETY: `direct_access` gives mapped memory, which the region keeps.
-        Ok(unsafe { Memory::new(start, (pages as usize) << PAGE_SHIFT) })
+        Ok(unsafe { Memory::new(all.start, (all.pages as usize) << PAGE_SHIFT) })
     }
 }
 

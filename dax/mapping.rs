@@ -3,14 +3,16 @@
 //! Which pages of a region a page fault maps.
 //!
 //! Pages of the retained initrd are ordinary pages with a `struct page`: they are inserted
-//! one by one, with a reference each, so that get_user_pages, ptrace and core dumps work.
+//! with a reference each, so that get_user_pages, ptrace and core dumps work. So are those of a
+//! carve-out, unless a whole compound page can be mapped.
 
-use super::region::Region;
+use super::{
+    region::{Kind, Region},
+    window::{self, Place, Previous, LARGEST},
+};
 use crate::vfs::{position_of, Fault, Outcome};
+use core::ops::Range;
 use kernel::page::{BorrowedPage, PAGE_SIZE};
-
-/// Pages that one fault maps at most, as the page cache's fault-around does (64 KiB).
-const WINDOW: usize = 16;
 
 /// Bytes of a file that lie in one piece in a region.
 #[derive(Clone, Copy)]
@@ -29,8 +31,15 @@ impl Run {
         region.page_at(self.offset_of(index)?)
     }
 
+    /// The pages of the file that are in the run from end to end.
+    fn pages(&self) -> Range<u64> {
+        let page = PAGE_SIZE as u64;
+        let end = self.position.saturating_add(self.len);
+        self.position.div_ceil(page)..end / page
+    }
+
     /// Where page `index` of the file begins in the image, if all of the page is in the run.
-    fn offset_of(&self, index: u64) -> Option<u64> {
+    pub(super) fn offset_of(&self, index: u64) -> Option<u64> {
         let position = position_of(index)?;
         let inside = position.checked_sub(self.position)?;
         if inside.checked_add(PAGE_SIZE as u64)? > self.len {
@@ -40,27 +49,68 @@ impl Run {
     }
 }
 
-/// Maps the page that is wanted and the pages of the run around it.
+/// Maps the page that is wanted and pages of the run around it.
 ///
 /// None if the wanted page cannot be mapped from the region as it lies there.
 pub(crate) fn map_window(fault: &mut Fault<'_>, region: &Region, run: Run) -> Option<Outcome> {
-    let wanted = fault.index();
-    let page = run.page(region, wanted)?;
-    let outcome = fault.resolve(&page);
-    if fault.is_copy() || outcome != Outcome::MAPPED {
-        return Some(outcome);
+    let page = run.page(region, fault.index())?;
+    if fault.is_copy() {
+        return Some(fault.give(&page));
     }
-    for index in fault.window(WINDOW) {
-        if index == wanted {
-            continue;
+    match region.kind() {
+        Kind::CarveOut => {
+            if let Some(block) = block_around(fault, region, &run) {
+                // SAFETY: `block_around` gives a whole compound page of the region, which the
+                // mapping shows; the region holds it by its invariant.
+                let huge = unsafe { fault.insert_huge(block) };
+                // A page table is there already: the MM puts all of the compound page into it,
+                // or, where a copy is in it, the page.
+                return Some(huge.unwrap_or_else(|| fault.give(&page)));
+            }
         }
-        // The neighbours are a courtesy: whatever stops them, the fault is answered.
-        let Some(page) = run.page(region, index) else {
-            continue;
-        };
-        if fault.insert(index, &page) != Outcome::MAPPED {
-            break;
-        }
+        Kind::RetainedInitrd if fault.is_watched() => return Some(fault.give(&page)),
+        Kind::RetainedInitrd => {}
     }
-    Some(outcome)
+    let pages = choose_window(fault, &run);
+    let count = pages.end.saturating_sub(pages.start);
+    let pfn = region.pfn_at(run.offset_of(pages.start)?, count)?;
+    let is_small = region.kind() == Kind::RetainedInitrd && !fault.is_locked();
+    // SAFETY: `pfn_at` gives pages of the region only, which are held by its invariant, and
+    // reserved in the initrd; the window is inside the room. Only what `block_around` finds is
+    // mapped by huge pages.
+    Some(unsafe {
+        if is_small {
+            fault.insert_reserved(pages, pfn)
+        } else {
+            fault.insert_counted(pages, pfn)
+        }
+    })
+}
+
+/// The compound page of 2 MiB, if one fills the part of the mapping that the wanted page's page
+/// table covers.
+fn block_around(fault: &Fault<'_>, region: &Region, run: &Run) -> Option<usize> {
+    let room = fault.room();
+    let of_run = run.pages();
+    if room.end - room.start < LARGEST || room.start < of_run.start || of_run.end < room.end {
+        return None;
+    }
+    let first = region.pfn_at(run.offset_of(room.start)?, LARGEST)?;
+    (first as u64 % LARGEST == 0).then_some(first)
+}
+
+/// The window of pages of the run that this fault maps; the wanted one is in it, and in the run.
+fn choose_window(fault: &Fault<'_>, run: &Run) -> Range<u64> {
+    let room = fault.room();
+    let of_run = run.pages();
+    let place = Place {
+        wanted: fault.index(),
+        entry: fault.entry(),
+        room: room.start.max(of_run.start)..room.end.min(of_run.end),
+        in_order: fault.is_in_order(),
+    };
+    let (end, len) = fault.previous();
+    let (pages, next) = window::choose(&place, Previous { end, len });
+    fault.remember(next.end, next.len);
+    pages
 }

@@ -3,12 +3,16 @@
 //! The DAX layer: memory that holds EROFS images, as DAX devices.
 //!
 //! `param` reads what the user asks for, `region` decides which memory may be served,
-//! `initrd` finds it in the retained initrd, `device` makes a `dax_device` and a character
-//! device of each region, `source` turns a mount source into a `View` of its memory and
-//! `mapping` inserts the pages of such a view into user mappings.
+//! `initrd` finds it in the retained initrd, `carve_out` makes pages of memory that the kernel
+//! does not use, `device` makes a `dax_device` and a character device of each region, `fsdax`
+//! takes the memory of other drivers' DAX devices, `source` turns a mount source into a `View` of
+//! its memory and `mapping` inserts the pages of such a view into user mappings, as many at a
+//! time as `window` chooses.
 
+mod carve_out;
 mod chardev;
 mod device;
+mod fsdax;
 mod initrd;
 mod mapping;
 mod memory;
@@ -16,10 +20,11 @@ mod param;
 mod region;
 mod source;
 mod sysfs;
+mod window;
 
 pub(crate) use device::Devices;
 pub(crate) use mapping::Run;
-pub(crate) use memory::{zero_iter, Memory};
+pub(crate) use memory::zero_iter;
 pub(crate) use source::{DeviceId, SourceError, View};
 
 use crate::bindings;
@@ -28,7 +33,13 @@ use kernel::{error::to_result, prelude::*};
 /// Serves the memory that the `region=` parameter names.
 ///
 /// Every refusal has been written to the kernel log when this returns.
-pub(crate) fn serve(parameter: &[u8]) -> Result<Devices> {
+///
+/// Without the parameter there are no devices: there may be others' to mount.
+pub(crate) fn serve(parameter: Option<&[u8]>) -> Result<Devices> {
+    fsdax::init();
+    let Some(parameter) = parameter else {
+        return Devices::create(KVec::new());
+    };
     let request = param::parse(parameter).map_err(|error| {
         pr_err!("{}\n", error.advice());
         match error {
@@ -41,8 +52,9 @@ pub(crate) fn serve(parameter: &[u8]) -> Result<Devices> {
         param::Request::Ranges(ranges) => {
             refuse_under_lockdown()?;
             let mut regions = KVec::new();
+            let mut carve_outs = carve_out::CarveOuts::new(ranges);
             for range in ranges {
-                regions.push(region::Region::at(range)?, GFP_KERNEL)?;
+                regions.push(region::Region::at(range, &mut carve_outs)?, GFP_KERNEL)?;
             }
             regions
         }

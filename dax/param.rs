@@ -47,8 +47,26 @@ impl Range {
         self.address <= other.address && other.end() <= self.end()
     }
 
-    fn overlaps(self, other: Self) -> bool {
+    /// Whether they share bytes.
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         self.address < other.end() && other.address < self.end()
+    }
+
+    /// What both and the bytes between them take.
+    pub(crate) fn joined(self, other: Self) -> Self {
+        let address = self.address.min(other.address);
+        // The later of two ends that do not wrap does not wrap.
+        let size = self.end().max(other.end()).wrapping_sub(address);
+        Self { address, size }
+    }
+
+    /// The whole units, a power of two bytes each, that hold it.
+    pub(crate) fn padded(self, unit: u64) -> Result<Self, ParamError> {
+        let mask = unit.wrapping_sub(1);
+        let start = self.address & !mask;
+        let end = self.end().checked_add(mask).map(|end| end & !mask);
+        let end = end.ok_or(ParamError::Overflow)?;
+        Self::new(start, end.wrapping_sub(start))
     }
 }
 
@@ -241,6 +259,20 @@ mod tests {
             ranges("4096,4096,8192,4096"),
             Ok(vec![(4096, 4096), (8192, 4096)])
         );
+    }
+
+    #[test]
+    fn ranges_grow_outward() {
+        let range = |address, size| Range::new(address, size).unwrap();
+        assert_eq!(range(0x1fff, 2).padded(0x1000), Ok(range(0x1000, 0x2000)));
+        assert_eq!(
+            range(0x1000, 0x1000).padded(0x1000),
+            Ok(range(0x1000, 0x1000))
+        );
+        let last = range(u64::MAX - 1, 1);
+        assert_eq!(last.padded(0x1000), Err(ParamError::Overflow));
+        assert_eq!(range(8, 8).joined(range(1, 2)), range(1, 15));
+        assert_eq!(range(8, 8).joined(range(9, 2)), range(8, 8));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Which memory may be served.
 //!
 //! System RAM belongs to the page allocator unless the boot code kept it aside: of it only
-//! the retained initrd is served, and only while each of its pages is reserved and held.
+//! the retained initrd is served, and only while each of its pages is reserved and held. Other
+//! memory is served where it is reserved: a carve-out.
 
 use super::{
+    carve_out::{CarveOut, CarveOuts},
     initrd::Retained,
-    param::{ParamError, Range},
+    param::Range,
 };
 use crate::bindings;
 use core::ptr::NonNull;
@@ -20,16 +22,19 @@ use kernel::{
 
 /// What kind of memory a region is, which decides how its pages can be mapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     /// System RAM that the boot code kept because of `retain_initrd`: ordinary pages with a
     /// `struct page`, reserved, with a reference that nobody drops.
     RetainedInitrd,
+    /// Memory that the kernel does not use, with compound pages of our own making.
+    CarveOut,
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RetainedInitrd => "initrd",
+            Self::CarveOut => "carve-out",
         })
     }
 }
@@ -48,6 +53,8 @@ pub(crate) struct Region {
     page_count: usize,
     base: NonNull<u8>,
     kind: Kind,
+    /// What holds the pages, if they are of our own making.
+    _carve_out: Option<Arc<CarveOut>>,
     name: KVec<u8>,
 }
 
@@ -58,38 +65,27 @@ unsafe impl Sync for Region {}
 
 impl Region {
     /// The region at an address that the user gave.
-    pub(super) fn at(range: Range) -> Result<Arc<Self>> {
-        let (start, size) = (range.address, range.size);
+    pub(super) fn at(range: Range, carve_outs: &mut CarveOuts<'_>) -> Result<Arc<Self>> {
         match ram_share(padded(range)?) {
-            Share::None => {
-                pr_err!(
-                    "region {:#x},{:#x} is beyond memory: nothing to serve there\n",
-                    start,
-                    size
-                );
-                Err(ERANGE)
-            }
+            Share::None => Self::in_carve_out(range, carve_outs.around(range)?),
             Share::Some => match Retained::find() {
                 Some(retained) if retained.range().contains(range) => {
                     Self::in_retained(range, KVec::new())
                 }
                 Some(retained) => {
                     pr_err!(
-                        "region {:#x},{:#x} is in use by the kernel: of System RAM only \
-                         the retained initrd at {:#x},{:#x} can be served\n",
-                        start,
-                        size,
-                        retained.range().address,
-                        retained.range().size,
+                        "region {} is in use by the kernel: of System RAM only the retained \
+                         initrd at {} can be served\n",
+                        range,
+                        retained.range(),
                     );
                     Err(EBUSY)
                 }
                 None => {
                     pr_err!(
-                        "region {:#x},{:#x} is in use by the kernel, which keeps no \
-                         initrd: boot with retain_initrd on the kernel command line\n",
-                        start,
-                        size,
+                        "region {} is in use by the kernel, which keeps no initrd: boot with \
+                         retain_initrd on the kernel command line\n",
+                        range,
                     );
                     Err(EBUSY)
                 }
@@ -115,15 +111,34 @@ impl Region {
         }
         // SAFETY: Only arithmetic; the pages are System RAM, which the kernel maps.
         let base = unsafe { bindings::erodax_phys_to_virt(pages.address) };
+        let base = NonNull::new(base.cast()).ok_or(EFAULT)?;
         // INVARIANT: 1: `padded` rounds outward. 2: The pages are reserved System RAM with a
         // reference of the boot code's that nothing drops: the kernel's direct map covers them.
         let region = Self {
             image,
             first_pfn,
             page_count,
-            base: NonNull::new(base.cast()).ok_or(EFAULT)?,
+            base,
             kind: Kind::RetainedInitrd,
+            _carve_out: None,
             name,
+        };
+        Ok(Arc::new(region, GFP_KERNEL)?)
+    }
+
+    /// The region of an image that lies in a carve-out.
+    fn in_carve_out(image: Range, memory: Arc<CarveOut>) -> Result<Arc<Self>> {
+        let pages = padded(image)?;
+        // INVARIANT: 1: `padded` rounds outward. 2: The pages are the carve-out's, which is
+        // held beside them.
+        let region = Self {
+            image,
+            first_pfn: usize::try_from(pages.address >> PAGE_SHIFT)?,
+            page_count: usize::try_from(pages.size >> PAGE_SHIFT)?,
+            base: memory.address_of(pages).ok_or(ERANGE)?,
+            kind: Kind::CarveOut,
+            _carve_out: Some(memory),
+            name: KVec::new(),
         };
         Ok(Arc::new(region, GFP_KERNEL)?)
     }
@@ -160,21 +175,28 @@ impl Region {
         Some((address, self.first_pfn + index, left))
     }
 
-    /// The page that holds exactly the image's bytes from `offset` to `offset` + a page.
-    ///
-    /// None if these bytes are no whole page of memory: where the image is not aligned to
-    /// pages, or at its end, where the rest of the page is not the image's.
+    /// The page that holds exactly the image's bytes from `offset` to `offset` + a page; see
+    /// [`Self::pfn_at`].
     pub(crate) fn page_at(&self, offset: u64) -> Option<BorrowedPage<'_>> {
-        let page_size = PAGE_SIZE as u64;
-        let address = self.image.address.checked_add(offset)?;
-        if address % page_size != 0 || offset.checked_add(page_size)? > self.image.size {
-            return None;
-        }
-        let pfn = usize::try_from(address >> PAGE_SHIFT).ok()?;
+        let pfn = self.pfn_at(offset, 1)?;
         // SAFETY: Inside the region, so that by invariant 2 there is a `struct page`.
         let page = unsafe { bindings::erodax_pfn_to_page(pfn) };
         // SAFETY: By invariant 2 the page is held as long as the region is.
         Some(unsafe { BorrowedPage::from_raw(NonNull::new(page)?) })
+    }
+
+    /// The first of `count` pages that hold exactly the image's bytes from `offset` on.
+    ///
+    /// None if these bytes are no whole pages of memory: where the image is not aligned to
+    /// pages, or at its end, where the rest of the page is not the image's.
+    pub(super) fn pfn_at(&self, offset: u64, count: u64) -> Option<usize> {
+        let page_size = PAGE_SIZE as u64;
+        let address = self.image.address.checked_add(offset)?;
+        let end = offset.checked_add(count.checked_mul(page_size)?)?;
+        if address % page_size != 0 || end > self.image.size {
+            return None;
+        }
+        usize::try_from(address >> PAGE_SHIFT).ok()
     }
 }
 
@@ -204,12 +226,8 @@ fn ram_share(pages: Range) -> Share {
 
 /// The whole pages that hold `range`.
 fn padded(range: Range) -> Result<Range> {
-    let mask = PAGE_SIZE as u64 - 1;
-    let start = range.address & !mask;
-    let end = range.end().checked_add(mask).map(|end| end & !mask);
-    end.and_then(|end| Range::new(start, end - start).ok())
-        .ok_or_else(|| {
-            pr_err!("{}\n", ParamError::Overflow.advice());
-            ERANGE
-        })
+    range.padded(PAGE_SIZE as u64).map_err(|error| {
+        pr_err!("{}\n", error.advice());
+        ERANGE
+    })
 }

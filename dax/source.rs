@@ -5,20 +5,22 @@
 use super::{
     chardev,
     device::is_ours,
+    fsdax::{is_dax_number, FsDax},
     mapping::{map_window, Run},
     memory::Memory,
     region::Region,
 };
 use crate::{
     bindings,
-    vfs::{Fault, Outcome},
+    vfs::{DaxExtent, Emitter, Fault, Outcome, SuperBlock},
 };
-use core::{cmp::Ordering, mem::MaybeUninit, ops::Deref};
-use erodax_format::Image;
+use core::{cmp::Ordering, mem::MaybeUninit};
+use erodax_format::{Error as FormatError, Image};
 use kernel::{
     cred::Credential,
     error::{from_err_ptr, to_result},
     fmt,
+    iov::IovIterDest,
     page::{BorrowedPage, PAGE_SIZE},
     prelude::*,
     str::CStrExt,
@@ -34,6 +36,18 @@ pub(crate) enum SourceError {
     NoDevice,
     /// A device of another driver.
     OtherDevice,
+    /// A block device whose memory cannot be had.
+    NotDax,
+    /// A partition that does not begin and end at pages.
+    UnalignedPartition,
+    /// Memory that is not in one piece.
+    Pieces,
+    /// Memory that the device does not give access to.
+    Access(Error),
+    /// A character device of the DAX bus that is not bound to the driver for filesystems.
+    NotFsdev,
+    /// A device that somebody else has claimed.
+    Busy,
     /// A filesystem mounted with `nodev` holds the device's node.
     NoDev,
 }
@@ -42,9 +56,11 @@ impl SourceError {
     /// The error code for it.
     pub(crate) fn errno(&self) -> Error {
         match self {
-            Self::Path(error) => *error,
+            Self::Path(error) | Self::Access(error) => *error,
             Self::NoDevice => ENOTBLK,
-            Self::OtherDevice => ENXIO,
+            Self::OtherDevice | Self::NotDax | Self::NotFsdev => ENXIO,
+            Self::UnalignedPartition | Self::Pieces => EINVAL,
+            Self::Busy => EBUSY,
             Self::NoDev => EACCES,
         }
     }
@@ -58,9 +74,32 @@ impl fmt::Display for SourceError {
             }
             Self::Path(error) => write!(f, "cannot be opened: error {}", error.to_errno()),
             Self::NoDevice => f.write_str("is no device: mount one of /dev/erodaxN"),
-            Self::OtherDevice => {
-                f.write_str("is a device of another driver: mount one of /dev/erodaxN")
-            }
+            Self::OtherDevice => f.write_str(
+                "is a device of another driver: mount one of /dev/erodaxN, a pmem block device, or \
+                 a /dev/daxX.Y of fsdev_dax",
+            ),
+            Self::NotDax => f.write_str(
+                "is no DAX device (its queue/dax is 0): of pmem, make a namespace in mode fsdax",
+            ),
+            Self::UnalignedPartition => write!(
+                f,
+                "does not begin and end at multiples of {PAGE_SIZE} bytes: partition the disk anew"
+            ),
+            Self::Pieces => f.write_str(
+                "is not one piece of memory: put the image on a device that is, not on several \
+                 that were joined",
+            ),
+            Self::Access(error) => write!(
+                f,
+                "does not give access to its memory: error {}; are there bad blocks?",
+                error.to_errno()
+            ),
+            Self::NotFsdev => f.write_str(
+                "is not bound to fsdev_dax: write its name to \
+                 /sys/bus/dax/drivers/device_dax/unbind, and to \
+                 /sys/bus/dax/drivers/fsdev_dax/new_id",
+            ),
+            Self::Busy => f.write_str("is in use by another mount or driver: release it there"),
             Self::NoDev => f.write_str("lies on a filesystem mounted with nodev"),
         }
     }
@@ -69,44 +108,91 @@ impl fmt::Display for SourceError {
 /// A device that can be mounted; all paths of one device lead to the same.
 #[derive(PartialEq, Eq)]
 pub(crate) struct DeviceId {
-    /// Character or block device.
-    kind: u32,
+    kind: Kind,
     number: bindings::dev_t,
+}
+
+/// What a node is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A device of ours.
+    Region,
+    /// A block device.
+    Block,
+    /// A character device of the DAX bus.
+    Dax,
 }
 
 impl DeviceId {
     /// The device that a path such as /dev/erodax0 leads to.
     pub(crate) fn of(path: &CStr) -> Result<Self, SourceError> {
-        let path = Path::lookup(path).map_err(SourceError::Path)?;
-        path.check_device()?;
-        let (kind, number) = path.node();
-        Ok(Self { kind, number })
+        Path::lookup(path).map_err(SourceError::Path)?.device()
     }
 }
 
+/// Whose the memory is.
+enum Owner {
+    /// Ours.
+    Region(Arc<Region>),
+    /// Another driver's.
+    Device(KBox<FsDax>),
+}
+
 /// An image in memory, as a mount sees it.
-///
-/// Derefs to the image's bytes.
 pub(crate) struct View {
-    region: Arc<Region>,
-    /// The image's bytes.
+    owner: Owner,
+    /// The image's bytes. Those of another driver's are there only while its device is.
     memory: Memory,
-    /// Bytes of the region before the image.
+    /// Bytes of the region or device before the image.
     base: u64,
 }
 
 impl View {
+    /// The view that a mount's source leads to.
+    pub(crate) fn of_source(
+        path: &CStr,
+        sb: SuperBlock,
+        credentials: &Credential,
+    ) -> Result<Self, SourceError> {
+        match FsDax::mounted(sb) {
+            Some(device) => Self::of_device(device?),
+            None => Self::open(path, sb, credentials),
+        }
+    }
+
     /// The view that a path such as /dev/erodax0 leads to.
-    pub(crate) fn open(path: &CStr, credentials: &Credential) -> Result<Self, SourceError> {
-        let path = Path::lookup(path).map_err(SourceError::Path)?;
-        path.check_device()?;
+    pub(crate) fn open(
+        path: &CStr,
+        sb: SuperBlock,
+        credentials: &Credential,
+    ) -> Result<Self, SourceError> {
+        let name = path;
+        let path = Path::lookup(name).map_err(SourceError::Path)?;
+        let kind = path.device()?.kind;
+        if kind == Kind::Block {
+            return Self::of_device(FsDax::further(name, sb)?);
+        }
         let file = path.open(credentials).map_err(SourceError::Path)?;
+        if kind == Kind::Dax {
+            // SAFETY: The number is one of the DAX core's, and the file is open until the end
+            // of this function.
+            return Self::of_device(unsafe { FsDax::of_character(file.0, sb)? });
+        }
         // SAFETY: A device number of ours means that it was opened with our operations, and
         // the file is open until the end of this function.
         let device = unsafe { chardev::device_of(file.0) };
         Ok(Self {
-            region: device.region().clone(),
+            owner: Owner::Region(device.region().clone()),
             memory: device.memory().map_err(SourceError::Path)?,
+            base: 0,
+        })
+    }
+
+    fn of_device(device: FsDax) -> Result<Self, SourceError> {
+        let device = KBox::new(device, GFP_KERNEL).map_err(|_| SourceError::Path(ENOMEM))?;
+        Ok(Self {
+            memory: device.memory(),
+            owner: Owner::Device(device),
             base: 0,
         })
     }
@@ -128,21 +214,106 @@ impl View {
 
     /// Offset of the image's first byte in its page.
     pub(crate) fn offset_in_page(&self) -> usize {
-        (self.region.offset_in_page() + (self.base % PAGE_SIZE as u64) as usize) % PAGE_SIZE
+        let first = match &self.owner {
+            Owner::Region(region) => region.offset_in_page(),
+            Owner::Device(_) => 0,
+        };
+        (first + (self.base % PAGE_SIZE as u64) as usize) % PAGE_SIZE
     }
 
-    /// Page `index` of a file that lies in a run, if it is a page of memory as it lies.
+    /// Whether the memory has pages that can be mapped at all.
+    pub(crate) fn has_pages(&self) -> bool {
+        match &self.owner {
+            Owner::Region(_) => true,
+            Owner::Device(device) => device.has_pages(),
+        }
+    }
+
+    /// Whether the memory is another driver's, whose pages obey the rules of `fs/dax.c`.
+    pub(crate) fn is_fsdax(&self) -> bool {
+        matches!(self.owner, Owner::Device(_))
+    }
+
+    /// Whether the device below goes or is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        match &self.owner {
+            Owner::Region(_) => false,
+            Owner::Device(device) => device.is_gone(),
+        }
+    }
+
+    /// The device below goes: from now on nothing of it is mapped any more.
+    pub(crate) fn shut_down(&self) {
+        if let Owner::Device(device) = &self.owner {
+            device.shut_down();
+        }
+    }
+
+    /// Waits for the pages that were mapped; to be called when they are unmapped.
+    pub(crate) fn wait_until_returned(&self) {
+        if let Owner::Device(device) = &self.owner {
+            device.wait_until_returned();
+        }
+    }
+
+    /// Copies `len` bytes from `offset` on to the reader; returns the bytes copied, fewer where
+    /// its buffer ends or faults.
+    pub(crate) fn copy_to_iter(
+        &self,
+        offset: u64,
+        len: u64,
+        out: &mut IovIterDest<'_>,
+    ) -> Result<usize, FormatError> {
+        self.with_part(offset, len, |part| part.copy_to_iter(out))
+    }
+
+    /// Passes a directory entry on whose name is the `len` bytes at `offset`; false if there is no
+    /// room for it.
+    pub(crate) fn emit_name(
+        &self,
+        offset: u64,
+        len: u64,
+        out: &mut Emitter<'_>,
+        number: u64,
+        file_type: u32,
+    ) -> Result<bool, FormatError> {
+        self.with_part(offset, len, |name| name.emit_name(out, number, file_type))
+    }
+
+    /// Whether there are `len` bytes at `offset`, all zero.
+    pub(crate) fn is_zero(&self, offset: u64, len: u64) -> bool {
+        matches!(self.with_part(offset, len, |part| part.is_zero()), Ok(true))
+    }
+
+    /// Page `index` of a file that lies in a run, if it is a page of memory as it lies that may
+    /// be handed around.
     pub(crate) fn page(&self, run: Run, index: u64) -> Option<BorrowedPage<'_>> {
-        self.in_region(run)?.page(&self.region, index)
+        match &self.owner {
+            Owner::Region(region) => self.in_owner(run)?.page(region, index),
+            Owner::Device(_) => None,
+        }
     }
 
     /// Answers a fault with the image's own pages; see [`map_window`].
     pub(crate) fn map(&self, fault: &mut Fault<'_>, run: Run) -> Option<Outcome> {
-        map_window(fault, &self.region, self.in_region(run)?)
+        let run = self.in_owner(run)?;
+        match &self.owner {
+            Owner::Region(region) => map_window(fault, region, run),
+            Owner::Device(device) => device.map(fault, run),
+        }
     }
 
-    /// A run of the image as a run of the region.
-    fn in_region(&self, run: Run) -> Option<Run> {
+    /// What `fs/dax.c` may map of a run from `position` in the file on. Nothing may be mapped
+    /// by [`View::map`] then.
+    pub(crate) fn dax_extent(&self, run: Run, position: u64) -> Option<DaxExtent> {
+        match &self.owner {
+            Owner::Region(_) => None,
+            Owner::Device(device) => device.extent(self.in_owner(run)?, position),
+        }
+    }
+
+    /// A run of the image as a run of the region or device.
+    fn in_owner(&self, run: Run) -> Option<Run> {
         // What is checked against the region's end must be inside the image as well.
         let end = run.offset.checked_add(run.len)?;
         let len = run.len - end.saturating_sub(self.memory.size() as u64).min(run.len);
@@ -152,13 +323,27 @@ impl View {
             ..run
         })
     }
-}
 
-impl Deref for View {
-    type Target = Memory;
+    /// Looks at the `len` bytes at `offset`. The memory must not be kept: it may go afterwards.
+    pub(crate) fn with_part<R>(
+        &self,
+        offset: u64,
+        len: u64,
+        look: impl FnOnce(Memory) -> R,
+    ) -> Result<R, FormatError> {
+        self.with(|memory| memory.part(offset, len).map(look))?
+            .ok_or(FormatError::OutOfBounds)
+    }
 
-    fn deref(&self) -> &Memory {
-        &self.memory
+    /// Looks at the image's bytes, if they are there.
+    #[inline]
+    fn with<R>(&self, look: impl FnOnce(&Memory) -> R) -> Result<R, FormatError> {
+        match &self.owner {
+            Owner::Region(_) => Ok(look(&self.memory)),
+            Owner::Device(device) => device
+                .while_alive(|| look(&self.memory))
+                .ok_or(FormatError::NoDevice),
+        }
     }
 }
 
@@ -170,22 +355,22 @@ impl Image for View {
 
     #[inline]
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> erodax_format::Result<()> {
-        self.memory.read_at(offset, buf)
+        self.with(|memory| memory.read_at(offset, buf))?
     }
 
     #[inline]
     fn read<T: FromBytes + IntoBytes>(&self, offset: u64) -> erodax_format::Result<T> {
-        self.memory.read(offset)
+        self.with(|memory| memory.read(offset))?
     }
 
     #[inline]
     fn cmp_at(&self, offset: u64, len: usize, other: &[u8]) -> erodax_format::Result<Ordering> {
-        self.memory.cmp_at(offset, len, other)
+        self.with(|memory| memory.cmp_at(offset, len, other))?
     }
 
     #[inline]
     fn strnlen_at(&self, offset: u64, max: usize) -> erodax_format::Result<usize> {
-        self.memory.strnlen_at(offset, max)
+        self.with(|memory| memory.strnlen_at(offset, max))?
     }
 }
 
@@ -211,32 +396,26 @@ impl Path {
         Ok(Self(unsafe { path.assume_init() }))
     }
 
-    /// That the path is of one of our devices and may be used.
-    fn check_device(&self) -> Result<(), SourceError> {
-        let (kind, number) = self.node();
-        match kind {
-            bindings::S_IFCHR if is_ours(number) => {
-                // SAFETY: The path is valid by the invariant.
-                if unsafe { bindings::erodax_may_open_dev(&self.0) } {
-                    Ok(())
-                } else {
-                    Err(SourceError::NoDev)
-                }
-            }
-            bindings::S_IFCHR | bindings::S_IFBLK => Err(SourceError::OtherDevice),
-            _ => Err(SourceError::NoDevice),
-        }
-    }
-
-    /// The type of the file, and its number if it is a device's node.
-    fn node(&self) -> (u32, bindings::dev_t) {
+    /// The device whose node the path leads to, if that may be used.
+    fn device(&self) -> Result<DeviceId, SourceError> {
         // SAFETY: The dentry is positive and held by the invariant.
-        unsafe {
+        let (mode, number) = unsafe {
             let inode = (*self.0.dentry).d_inode;
-            (
-                u32::from((*inode).i_mode) & bindings::S_IFMT,
-                (*inode).i_rdev,
-            )
+            (u32::from((*inode).i_mode), (*inode).i_rdev)
+        };
+        // Others are not even opened: that alone can do something.
+        let kind = match mode & bindings::S_IFMT {
+            bindings::S_IFBLK => Kind::Block,
+            bindings::S_IFCHR if is_ours(number) => Kind::Region,
+            bindings::S_IFCHR if is_dax_number(number).map_err(SourceError::Path)? => Kind::Dax,
+            bindings::S_IFCHR => return Err(SourceError::OtherDevice),
+            _ => return Err(SourceError::NoDevice),
+        };
+        // SAFETY: The path is valid by the invariant.
+        if unsafe { bindings::erodax_may_open_dev(&self.0) } {
+            Ok(DeviceId { kind, number })
+        } else {
+            Err(SourceError::NoDev)
         }
     }
 

@@ -58,15 +58,12 @@ mod parameters {
     use crate::bindings;
     use kernel::{prelude::*, str::CStrExt};
 
-    /// `region=`; empty if it was not given.
-    pub(super) fn region() -> &'static [u8] {
+    /// `region=`, if it was given.
+    pub(super) fn region() -> Option<&'static [u8]> {
         // SAFETY: Null or a string that stays as it is: the parameter cannot be written.
         unsafe {
             let value = bindings::erodax_param_region();
-            if value.is_null() {
-                return b"";
-            }
-            CStr::from_char_ptr(value).to_bytes()
+            (!value.is_null()).then(|| CStr::from_char_ptr(value).to_bytes())
         }
     }
 

@@ -50,6 +50,22 @@ fn ram_file(address: u64, file: &Path) -> String {
     format!("loader,addr={address:#x},force-raw=on,file={file}")
 }
 
+/// The machine's memory, and that of a virtio-pmem device, which counts as hot-plugged.
+fn memory(scenario: &Scenario) -> Vec<String> {
+    let (ram, pmem) = (scenario.memory_mib, scenario.virtio_pmem_mib);
+    if pmem == 0 {
+        return vec!["-m".into(), ram.to_string()];
+    }
+    vec![
+        "-m".into(),
+        format!("{ram},maxmem={}M", ram + pmem),
+        "-object".into(),
+        format!("memory-backend-memfd,id=pmem,size={pmem}M,share=on"),
+        "-device".into(),
+        "virtio-pmem-pci,memdev=pmem".into(),
+    ]
+}
+
 /// A running QEMU, killed on drop.
 ///
 /// It is also killed when the thread that spawned it ends, for whatever reason, so that a harness
@@ -82,7 +98,7 @@ impl Machine {
             "none",
         ]);
         command.args(accelerator.arguments());
-        command.args(["-m", &scenario.memory_mib.to_string()]);
+        command.args(memory(scenario));
         command.args(["-smp", &scenario.cpus.to_string()]);
         command.arg("-kernel").arg(&environment.kernel_image);
         if !scenario.initrd.as_os_str().is_empty() {

@@ -23,6 +23,8 @@ pub struct Scenario {
     pub memory_mib: u32,
     /// Number of virtual CPUs.
     pub cpus: u32,
+    /// Memory of a virtio-pmem device; 0 for none.
+    pub virtio_pmem_mib: u32,
     /// Kernel parameters, after those of every boot.
     pub cmdline: Vec<String>,
     /// The initrd.
@@ -41,6 +43,7 @@ impl Scenario {
             name: name.into(),
             memory_mib: 512,
             cpus: 1,
+            virtio_pmem_mib: 0,
             cmdline: Vec::new(),
             initrd,
             ram_files: Vec::new(),

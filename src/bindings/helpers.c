@@ -3,7 +3,10 @@
  * The C side of the module: wrappers of inline functions and macros, and the two
  * string parameters, which the kernel crate's `module!` does not offer.
  */
+#include <linux/blkdev.h>
+#include <linux/dax.h>
 #include <linux/io.h>
+#include <linux/memremap.h>
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
@@ -36,6 +39,11 @@ struct page *erodax_pfn_to_page(unsigned long pfn)
 	return pfn_to_page(pfn);
 }
 
+unsigned long erodax_page_to_pfn(const struct page *page)
+{
+	return page_to_pfn(page);
+}
+
 /* A page that the boot code reserved and nobody has given back. */
 bool erodax_pfn_is_held(unsigned long pfn)
 {
@@ -45,6 +53,36 @@ bool erodax_pfn_is_held(unsigned long pfn)
 		return false;
 	page = pfn_to_page(pfn);
 	return PageReserved(page) && page_count(page) > 0;
+}
+
+/* A page of memory that a driver has made for fs/dax.c. */
+bool erodax_pfn_is_fsdax(unsigned long pfn)
+{
+	struct page *page;
+
+	if (!pfn_valid(pfn))
+		return false;
+	page = pfn_to_page(pfn);
+	return is_zone_device_page(page) && page_pgmap(page)->type == MEMORY_DEVICE_FS_DAX;
+}
+
+/* get_page() is for pages that are in use; those of fs/dax.c rest without a reference. */
+void erodax_get_idle_page(struct page *page)
+{
+	page_ref_inc(page);
+}
+
+/* Until nobody has a reference any more; free_zone_device_folio() wakes. */
+void erodax_wait_until_idle(unsigned long pfn, unsigned long count)
+{
+	unsigned long end = pfn + count;
+
+	for (; pfn < end; pfn++) {
+		struct page *page = pfn_to_page(pfn);
+
+		wait_var_event(page, dax_page_is_idle(page));
+		cond_resched();
+	}
 }
 
 void erodax_get_page(struct page *page)
@@ -75,6 +113,51 @@ void *erodax_phys_to_virt(phys_addr_t addr)
 struct dentry *erodax_dget(struct dentry *dentry)
 {
 	return dget(dentry);
+}
+
+/* Exported, but declared in drivers/dax/dax-private.h only. */
+struct inode *dax_inode(struct dax_device *dax_dev);
+
+dev_t erodax_dax_number(struct dax_device *dax_dev)
+{
+	return dax_inode(dax_dev)->i_rdev;
+}
+
+bool erodax_bdev_has_dax(struct block_device *bdev)
+{
+	return blk_queue_dax(bdev_get_queue(bdev));
+}
+
+/* Byte of the disk at which it begins: 0, or that of a partition. */
+u64 erodax_bdev_start(struct block_device *bdev)
+{
+	return get_start_sect(bdev) << SECTOR_SHIFT;
+}
+
+u64 erodax_bdev_size(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+
+/* Visits every inode that is in memory; the visitor may sleep. As drop_pagecache_sb() does. */
+void erodax_for_each_inode(struct super_block *sb, void (*visit)(struct inode *inode))
+{
+	struct inode *inode, *visited = NULL;
+
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		/* The reference keeps the place in the list, until the next one is had. */
+		if (!igrab(inode))
+			continue;
+		spin_unlock(&sb->s_inode_list_lock);
+		iput(visited);
+		visited = inode;
+		visit(inode);
+		cond_resched();
+		spin_lock(&sb->s_inode_list_lock);
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	iput(visited);
 }
 
 /* may_open_dev() of fs/namei.c, which is not exported. */

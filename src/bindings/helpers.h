@@ -7,17 +7,41 @@
 #include <linux/fs_context.h>
 #include <linux/mm.h>
 
+/* helpers.c */
 const char *erodax_param_region(void);
 const char *erodax_param_fstype(void);
 
 struct page *erodax_pfn_to_page(unsigned long pfn);
+unsigned long erodax_page_to_pfn(const struct page *page);
 bool erodax_pfn_is_held(unsigned long pfn);
+bool erodax_pfn_is_fsdax(unsigned long pfn);
 void erodax_get_page(struct page *page);
+void erodax_get_idle_page(struct page *page);
 void erodax_put_page(struct page *page);
 void *erodax_page_address(struct page *page);
 phys_addr_t erodax_virt_to_phys(void *addr);
 void *erodax_phys_to_virt(phys_addr_t addr);
 
+/* map.c */
+int erodax_map_pages(struct vm_area_struct *vma, unsigned long addr, unsigned long pfn,
+		     unsigned long count);
+int erodax_insert_pages(struct vm_area_struct *vma, unsigned long addr, unsigned long pfn,
+			unsigned long count);
+bool erodax_wants_huge(const struct vm_fault *vmf);
+vm_fault_t erodax_insert_huge(struct vm_fault *vmf, unsigned long pfn);
+bool erodax_page_is_poisoned(const struct page *page);
+int erodax_page_refs(const struct page *page);
+bool erodax_is_watched(struct vm_area_struct *vma);
+
+/* helpers.c */
+void erodax_wait_until_idle(unsigned long pfn, unsigned long count);
+
+dev_t erodax_dax_number(struct dax_device *dax_dev);
+bool erodax_bdev_has_dax(struct block_device *bdev);
+u64 erodax_bdev_start(struct block_device *bdev);
+u64 erodax_bdev_size(struct block_device *bdev);
+
+void erodax_for_each_inode(struct super_block *sb, void (*visit)(struct inode *inode));
 struct dentry *erodax_dget(struct dentry *dentry);
 bool erodax_may_open_dev(const struct path *path);
 void erodax_inode_set_owner(struct inode *inode, u32 uid, u32 gid);

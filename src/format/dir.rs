@@ -10,6 +10,13 @@
 //! Nothing is checked ahead: each dirent and each name is checked when it is used. "." and ".." are
 //! names like all others, except that a directory may omit "." ([`Inode::dot_omitted`]): it is then listed
 //! as the last entry.
+//!
+//! The data of a directory can be compressed; it is then read through the volume.
+
+mod cursor;
+mod decoded;
+
+pub use cursor::{Cursor, Entry, Record};
 
 use crate::image::to_u64;
 use crate::inode::Inode;
@@ -55,15 +62,16 @@ const BAD_LENGTH: Error = Error::Corrupt("dirent with a name of 0 or over 255 by
 ///
 /// # Invariants
 ///
-/// * The `len` bytes from `start` on are on the device; `len` is at most the block size.
+/// * The `len` bytes from `start` on are on the device, or in that data; `len` is at most the block
+///   size.
 /// * `names` is a multiple of a dirent's size, and not 0, and less than `len`.
 #[derive(Clone, Copy, Debug)]
 struct Block {
     /// Where in the directory it starts.
     pos: u64,
-    /// The device that it is on.
-    device: u16,
-    /// Where on the device it starts.
+    /// The device that it is on; `None` if it is in the directory's decoded data.
+    device: Option<u16>,
+    /// Where on the device, or in that data, it starts.
     start: u64,
     /// Its size in bytes: the block size, or less for the last one.
     len: u64,
@@ -74,23 +82,36 @@ struct Block {
 /// Where the name of one dirent is.
 #[derive(Clone, Copy, Debug)]
 struct Name {
-    /// Where on the block's device it starts.
+    /// Where it starts in what the block is read from.
     start: u64,
     /// Its length, at least 1; if it is the last one in its block, a NUL may end it earlier.
     len: usize,
     last: bool,
 }
 
-impl Block {
+/// The blocks of one directory.
+trait Blocks {
+    /// What blocks are read from.
+    type Image: Image + ?Sized;
+
     /// The block that starts at `pos`, a multiple of the block size before the directory's end, and
-    /// its device.
+    /// what to read it from.
+    fn open(&self, pos: u64) -> Result<(Block, &Self::Image)>;
+}
+
+/// Blocks that are stored as they are.
+struct Stored<'a, V: ?Sized> {
+    volume: &'a V,
+    sb: &'a SuperBlock,
+    dir: &'a Inode,
+}
+
+impl<V: Volume + ?Sized> Blocks for Stored<'_, V> {
+    type Image = V::Device;
+
     #[inline]
-    fn open<'v, V: Volume + ?Sized>(
-        volume: &'v V,
-        sb: &SuperBlock,
-        dir: &Inode,
-        pos: u64,
-    ) -> Result<(Self, &'v V::Device)> {
+    fn open(&self, pos: u64) -> Result<(Block, &V::Device)> {
+        let Stored { volume, sb, dir } = *self;
         let block_size = u64::from(sb.block_size());
         let Extent::Data {
             device,
@@ -105,25 +126,38 @@ impl Block {
         if len < size {
             return Err(Error::OutOfBounds);
         }
-        let len = size;
         let image = volume.device(device)?;
+        let block = Block::read(image, pos, Some(device), start, size)?;
+        Ok((block, image))
+    }
+}
+
+impl Block {
+    /// The block that starts at `pos`: `len` bytes from `start` on.
+    #[inline]
+    fn read<I: Image + ?Sized>(
+        image: &I,
+        pos: u64,
+        device: Option<u16>,
+        start: u64,
+        len: u64,
+    ) -> Result<Self> {
         image.check(start, len)?;
         let names: le::U16 = image.read(start.saturating_add(NAMEOFF_OFFSET))?;
         let names = u64::from(names);
         if names == 0 || names % DIRENT_SIZE != 0 || names >= len {
             return Err(Error::Corrupt("directory block with a bad first nameoff"));
         }
-        let block = Block {
+        Ok(Block {
             pos,
             device,
             start,
             len,
             names,
-        };
-        Ok((block, image))
+        })
     }
 
-    /// Where byte `offset` of the block is on its device.
+    /// Where byte `offset` of the block is on its device, or in the directory's data.
     #[inline]
     fn at(&self, offset: u64) -> u64 {
         // By the invariant, no offset up to `len` wraps.
@@ -283,9 +317,22 @@ pub struct Found {
 /// # Errors
 ///
 /// [`Error::Corrupt`] if something that the search comes across contradicts the format, and the
-/// errors of [`Inode::extent_at`].
+/// errors of [`Inode::extent_at`], or those of [`Volume::read_compressed`].
 pub fn lookup<V: Volume + ?Sized>(
     volume: &V,
+    sb: &SuperBlock,
+    dir: &Inode,
+    name: &[u8],
+) -> Result<Option<Found>> {
+    if dir.is_decoded(sb) {
+        return decoded::lookup(volume, sb, dir, name);
+    }
+    search(&Stored { volume, sb, dir }, sb, dir, name)
+}
+
+/// See [`lookup`].
+fn search<B: Blocks>(
+    blocks: &B,
     sb: &SuperBlock,
     dir: &Inode,
     name: &[u8],
@@ -298,7 +345,7 @@ pub fn lookup<V: Volume + ?Sized>(
     let mut high = sb.blocks_for(dir.size);
     while low < high {
         let mid = low.midpoint(high);
-        let (block, image) = Block::open(volume, sb, dir, sb.block_start(mid)?)?;
+        let (block, image) = blocks.open(sb.block_start(mid)?)?;
         match block.first_name(image)?.cmp(image, name)? {
             Ordering::Less => {
                 candidate = Some((block, image));
@@ -329,17 +376,32 @@ pub fn lookup_near<V: Volume + ?Sized>(
     name: &[u8],
     cookie: u64,
 ) -> Result<Option<Found>> {
-    match look_at(volume, sb, dir, name, cookie) {
+    if dir.is_decoded(sb) {
+        return decoded::lookup_near(volume, sb, dir, name, cookie);
+    }
+    search_near(&Stored { volume, sb, dir }, sb, dir, name, cookie)
+}
+
+/// See [`lookup_near`].
+#[inline]
+fn search_near<B: Blocks>(
+    blocks: &B,
+    sb: &SuperBlock,
+    dir: &Inode,
+    name: &[u8],
+    cookie: u64,
+) -> Result<Option<Found>> {
+    match look_at(blocks, sb, dir, name, cookie) {
         // What is wrong there only matters if the search comes across it.
-        Ok(None) | Err(_) => lookup(volume, sb, dir, name),
+        Ok(None) | Err(_) => search(blocks, sb, dir, name),
         found => found,
     }
 }
 
 /// The dirent at `cookie`, if there is one and it has that name.
 #[inline]
-fn look_at<V: Volume + ?Sized>(
-    volume: &V,
+fn look_at<B: Blocks>(
+    blocks: &B,
     sb: &SuperBlock,
     dir: &Inode,
     name: &[u8],
@@ -349,232 +411,11 @@ fn look_at<V: Volume + ?Sized>(
     if cookie >= dir.size || dirent % DIRENT_SIZE != 0 {
         return Ok(None);
     }
-    let (block, image) = Block::open(volume, sb, dir, sb.round_down(cookie))?;
+    let (block, image) = blocks.open(sb.round_down(cookie))?;
     if dirent >= block.names || block.name_of(image, dirent)?.cmp(image, name)?.is_ne() {
         return Ok(None);
     }
     block.target(image, dirent).map(Some)
-}
-
-/// One entry of a directory, its name still where it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The inode.
-    pub nid: u64,
-    /// What kind of file the dirent says the inode is (`FT_*`); see
-    /// [`FileType::from_dirent`](crate::inode::FileType::from_dirent).
-    pub file_type: u8,
-    /// The device that has the name, see [`Volume::device`].
-    pub device: u16,
-    /// Where on it the name starts.
-    pub name_offset: u64,
-    /// Length of the name: 1 to 255 bytes, all on the device.
-    pub name_len: usize,
-    /// The cookie of the entry.
-    pub pos: u64,
-    /// The cookie of what follows it.
-    pub next: u64,
-}
-
-/// One entry of a directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'b> {
-    /// The inode.
-    pub nid: u64,
-    /// What kind of file the dirent says the inode is (`FT_*`); see
-    /// [`FileType::from_dirent`](crate::inode::FileType::from_dirent).
-    pub file_type: u8,
-    /// The name: 1 to 255 bytes.
-    pub name: &'b [u8],
-    /// The cookie of the entry.
-    pub pos: u64,
-    /// The cookie of what follows it.
-    pub next: u64,
-}
-
-/// A place in a directory that is being listed.
-///
-/// Its position, the cookie, is the byte offset of a dirent in the directory, as in Linux's
-/// `erofs_readdir()`. It may be any number, as a seek can make it: one that is inside a dirent means
-/// the next one, one that is behind a block's dirents means the next block, and one that is not
-/// before the directory's end means the end. A "." that the directory omits is at the end, and has a
-/// length of 1.
-#[derive(Clone, Debug)]
-pub struct Cursor {
-    pos: u64,
-    /// The dirent at `pos`, if it was read together with the one before it.
-    ahead: Option<Ahead>,
-}
-
-/// A dirent that was read, and where.
-#[derive(Clone, Copy, Debug)]
-struct Ahead {
-    block: Block,
-    /// Where in the block it is.
-    offset: u64,
-    dirent: RawDirent,
-}
-
-impl Cursor {
-    /// A cursor at `pos`: 0, or a cookie, or anything.
-    #[inline]
-    pub fn new(pos: u64) -> Self {
-        Cursor { pos, ahead: None }
-    }
-
-    /// The cookie of the next entry.
-    #[inline]
-    pub fn pos(&self) -> u64 {
-        self.pos
-    }
-
-    /// The next entry, its name in `buf`; `None` at the end of the directory.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`advance`](Cursor::advance).
-    #[inline]
-    pub fn next<'b, V: Volume + ?Sized>(
-        &mut self,
-        volume: &V,
-        sb: &SuperBlock,
-        dir: &Inode,
-        buf: &'b mut [u8; NAME_MAX],
-    ) -> Result<Option<Entry<'b>>> {
-        let Some(record) = self.advance(volume, sb, dir)? else {
-            return Ok(self.omitted_dot(dir));
-        };
-        let name = buf.get_mut(..record.name_len).ok_or(BAD_LENGTH)?;
-        let image = volume.device(record.device)?;
-        image.read_at(record.name_offset, name)?;
-        Ok(Some(Entry {
-            nid: record.nid,
-            file_type: record.file_type,
-            name,
-            pos: record.pos,
-            next: record.next,
-        }))
-    }
-
-    /// The next entry, without copying its name; `None` when there is no further dirent.
-    /// [`omitted_dot`](Cursor::omitted_dot) comes after that.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`] if the dirent, its name or the head of its block contradicts the format,
-    /// and the errors of [`Inode::extent_at`]. The cursor does not get past it.
-    #[inline]
-    pub fn advance<V: Volume + ?Sized>(
-        &mut self,
-        volume: &V,
-        sb: &SuperBlock,
-        dir: &Inode,
-    ) -> Result<Option<Record>> {
-        if self.ahead.is_none() {
-            self.seek(volume, sb, dir)?;
-        }
-        let Some(ahead) = &mut self.ahead else {
-            return Ok(None);
-        };
-        let image = volume.device(ahead.block.device)?;
-        let record;
-        if let Some((offset, following)) = ahead.following(image)? {
-            record = ahead.inner_record(self.pos, &following)?;
-            (ahead.offset, ahead.dirent) = (offset, following);
-        } else {
-            record = ahead.last_record(self.pos, image)?;
-            self.ahead = None;
-        }
-        self.pos = record.next;
-        Ok(Some(record))
-    }
-
-    /// The "." of a directory that omits it, if the cursor is at the directory's end; moves behind it.
-    #[inline]
-    pub fn omitted_dot(&mut self, dir: &Inode) -> Option<Entry<'static>> {
-        /// `FT_DIR`.
-        const DIRECTORY: u8 = 2;
-        let pos = self.pos;
-        if !dir.dot_omitted() || pos != dir.size {
-            return None;
-        }
-        self.pos = pos.saturating_add(1);
-        Some(Entry {
-            nid: dir.nid,
-            file_type: DIRECTORY,
-            name: b".",
-            pos,
-            next: self.pos,
-        })
-    }
-
-    /// Reads the dirent at or after `pos`, if there is one, and moves there.
-    #[inline(never)]
-    fn seek<V: Volume + ?Sized>(&mut self, volume: &V, sb: &SuperBlock, dir: &Inode) -> Result<()> {
-        while self.pos < dir.size {
-            let start = sb.round_down(self.pos);
-            let (block, image) = Block::open(volume, sb, dir, start)?;
-            let dirents = sb.offset_in_block(self.pos).div_ceil(DIRENT_SIZE);
-            let offset = dirents.wrapping_mul(DIRENT_SIZE);
-            if offset < block.names {
-                let dirent = block.dirent(image, offset)?;
-                self.pos = start.saturating_add(offset);
-                self.ahead = Some(Ahead {
-                    block,
-                    offset,
-                    dirent,
-                });
-                break;
-            }
-            self.pos = start.saturating_add(block.len);
-        }
-        Ok(())
-    }
-}
-
-impl Ahead {
-    /// The dirent behind this one in the same block, and where in the block it is.
-    #[inline]
-    fn following<I: Image + ?Sized>(&self, image: &I) -> Result<Option<(u64, RawDirent)>> {
-        let offset = self.offset.wrapping_add(DIRENT_SIZE);
-        if offset >= self.block.names {
-            return Ok(None);
-        }
-        Ok(Some((offset, self.block.dirent(image, offset)?)))
-    }
-
-    /// The entry of this dirent, at `pos` in the directory, whose name ends where that of the
-    /// following one starts.
-    #[inline]
-    fn inner_record(&self, pos: u64, following: &RawDirent) -> Result<Record> {
-        let nameoff = u64::from(self.dirent.nameoff);
-        let end = u64::from(following.nameoff);
-        let name = self.block.inner_name(nameoff, end)?;
-        let next = pos.saturating_add(DIRENT_SIZE);
-        Ok(self.record(pos, name.start, name.len, next))
-    }
-
-    /// The entry of this dirent, at `pos` in the directory, the last one in its block.
-    #[inline(never)]
-    fn last_record<I: Image + ?Sized>(&self, pos: u64, image: &I) -> Result<Record> {
-        let name = self.block.last_name(u64::from(self.dirent.nameoff))?;
-        let rest = self.block.len.saturating_sub(self.offset);
-        let next = pos.saturating_add(rest);
-        Ok(self.record(pos, name.start, name.measure(image)?, next))
-    }
-
-    #[inline]
-    fn record(&self, pos: u64, name_offset: u64, name_len: usize, next: u64) -> Record {
-        Record {
-            nid: self.dirent.nid.get(),
-            file_type: self.dirent.file_type,
-            device: self.block.device,
-            name_offset,
-            name_len,
-            pos,
-            next,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,12 +16,15 @@ pub(crate) mod compat {
     pub(crate) const DIGEST_XATTRS: u32 = 1 << 5;
 }
 
-/// `feature_incompat`. Bits that concern single inodes only are missing: the inodes say it too.
+/// `feature_incompat`. Bits that concern single inodes only and need not be known beforehand are
+/// missing: the inodes say it too.
 pub(crate) mod incompat {
     /// Compressed data ends with its block: there is some, made by LZ4 at least.
     pub(crate) const LZ4_ZERO_PADDING: u32 = 1 << 0;
     /// The algorithms have configurations behind the superblock.
     pub(crate) const ALGORITHMS: u32 = 1 << 1;
+    /// Some files are chunk-based.
+    pub(crate) const CHUNKED_FILE: u32 = 1 << 2;
     /// There are more devices. The same bit says that compressed inodes use a second algorithm;
     /// `extra_devices` tells which is meant.
     pub(crate) const DEVICE_TABLE: u32 = 1 << 3;

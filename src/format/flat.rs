@@ -50,7 +50,7 @@ impl Inode {
     ///   not in the image
     /// * [`Error::Corrupt`]: the address is too large, or the tail crosses a block boundary
     /// * [`Error::NoDevice`]: the data is on a device that the image or the volume lacks
-    /// * [`Error::Unsupported`]: the inode's data is compressed
+    /// * [`Error::Unsupported`]: the byte [has no place](Inode::is_decoded) of its own
     #[inline]
     pub fn extent_at<V: Volume + ?Sized>(
         &self,
@@ -123,6 +123,19 @@ impl Inode {
         let len = self.size.saturating_sub(pos);
         self.tail_offset(sb, len)?;
         Ok(Some(InlineTail { pos, len }))
+    }
+
+    /// Whether bytes of the file, or all of them, are at no place on a device, as they or the metadata
+    /// that they are part of are compressed: [`read_data`](Inode::read_data) reads them.
+    #[inline]
+    pub fn is_decoded(&self, sb: &SuperBlock) -> bool {
+        self.layout.is_compressed() || (self.in_metabox() && self.has_decoded_tail(sb))
+    }
+
+    #[inline(never)]
+    fn has_decoded_tail(&self, sb: &SuperBlock) -> bool {
+        let is_compressed = |metabox: &Inode| metabox.layout.is_compressed();
+        self.layout == Layout::FlatInline && sb.metabox().is_ok_and(is_compressed)
     }
 
     /// Copies bytes of the file from byte `pos` on until `buf` is full or the file ends, and returns
@@ -202,6 +215,11 @@ impl Inode {
         pos: u64,
         buf: &mut [u8],
     ) -> Result<usize> {
+        if self.in_metabox() && self.has_decoded_tail(sb) {
+            if let Some(skip) = pos.checked_sub(self.tail_pos(sb)) {
+                return self.read_decoded_tail(volume, sb, skip, buf);
+            }
+        }
         let extent = self.extent_for(volume, sb, pos, to_u64(buf.len()))?;
         let (Extent::Data { len, .. } | Extent::Hole { len }) = extent;
         let count = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len());
@@ -211,6 +229,29 @@ impl Inode {
             Extent::Hole { .. } => part.fill(0),
         }
         Ok(count)
+    }
+
+    /// The same for a tail in a compressed metabox, from the tail's byte `skip` on.
+    #[inline(never)]
+    fn read_decoded_tail<V: Volume + ?Sized>(
+        &self,
+        volume: &V,
+        sb: &SuperBlock,
+        skip: u64,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        let len = self.size.saturating_sub(self.tail_pos(sb));
+        let start = self.tail_offset(sb, len)?;
+        let left = usize::try_from(len.saturating_sub(skip)).unwrap_or(usize::MAX);
+        let count = left.min(buf.len());
+        let part = buf.get_mut(..count).unwrap_or_default();
+        let offset = start.checked_add(skip).ok_or(Error::OutOfBounds)?;
+        // The metabox inode is not in the metabox itself, so this does not come here again.
+        let read = sb.metabox()?.read_data(volume, sb, offset, part)?;
+        match read == count && count > 0 {
+            true => Ok(count),
+            false => Err(Error::OutOfBounds),
+        }
     }
 
     /// `len` bytes from `pos` on that are in the inode's blocks.

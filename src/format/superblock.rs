@@ -440,6 +440,12 @@ impl SuperBlock {
         self.feature_compat & bit != 0
     }
 
+    /// Whether some files are chunk-based, so that blocks may belong to more than one of them.
+    #[inline]
+    pub fn has_chunked_files(&self) -> bool {
+        self.has_incompat(incompat::CHUNKED_FILE)
+    }
+
     #[inline]
     pub(crate) fn has_incompat(&self, bit: u32) -> bool {
         self.feature_incompat & bit != 0

@@ -9,7 +9,6 @@
 use super::volume::Devices;
 use crate::{
     codec,
-    dax::Memory,
     vfs::{self, Extent, Form, OwnInode, Writer},
 };
 use core::ops::Range;
@@ -187,20 +186,20 @@ impl Map<'_> {
         encoded: &Encoded,
         out: &mut impl Writer,
     ) -> Result<()> {
-        let input = self.input(encoded)?;
+        let copy = self.copy_of(encoded)?;
         let mut workspace = self.devices.compressed()?.pool.take();
         let len = usize::try_from(piece.len).map_err(|_| Error::OutOfBounds)?;
         if piece.skip == 0 {
             if let Some(part) = out.buffer().get_mut(..len) {
                 let (decoders, _) = workspace.parts(0).map_err(no_memory)?;
-                self.decode(piece, encoded, &input, decoders, part)?;
+                self.decode(piece, encoded, &copy, decoders, part)?;
                 out.advance(len);
                 return Ok(());
             }
         }
         let skip = usize::try_from(piece.skip).map_err(|_| Error::OutOfBounds)?;
         let (decoders, buffer) = workspace.parts(skip + len).map_err(no_memory)?;
-        self.decode(piece, encoded, &input, decoders, buffer)?;
+        self.decode(piece, encoded, &copy, decoders, buffer)?;
         let mut left = buffer.get(skip..).unwrap_or_default();
         write_all(out, piece.len, |_, part| {
             let (now, later) = left
@@ -212,31 +211,25 @@ impl Map<'_> {
         })
     }
 
-    /// Where the stored bytes of a pcluster are.
-    fn input(&self, encoded: &Encoded) -> Result<Input> {
-        match encoded.place {
-            Place::Device { device, offset } => self
-                .devices
-                .view(device)
-                .and_then(|view| view.part(offset, encoded.len.into()))
-                .map(Input::Image)
-                .ok_or(Error::OutOfBounds),
-            Place::Metabox { .. } => {
-                // Not longer than a block.
-                let mut copy = KVec::from_elem(0, encoded.len as usize, GFP_KERNEL)
-                    .map_err(|error| no_memory(error.into()))?;
-                self.read_encoded(encoded, 0, &mut copy)?;
-                Ok(Input::Copy(copy))
-            }
+    /// A copy of the stored bytes of a pcluster that is not on a device; empty for one that is.
+    fn copy_of(&self, encoded: &Encoded) -> Result<KVec<u8>> {
+        let mut copy = KVec::new();
+        if let Place::Metabox { .. } = encoded.place {
+            // Not longer than a block.
+            copy = KVec::from_elem(0, encoded.len as usize, GFP_KERNEL)
+                .map_err(|error| no_memory(error.into()))?;
+            self.read_encoded(encoded, 0, &mut copy)?;
         }
+        Ok(copy)
     }
 
-    /// Fills `out` with the first bytes of a pcluster.
+    /// Fills `out` with the first bytes of a pcluster, of which `copy` is what [`copy_of`](Self::copy_of)
+    /// made.
     fn decode(
         &self,
         piece: &Piece<'_>,
         encoded: &Encoded,
-        input: &Input,
+        copy: &[u8],
         decoders: &mut codec::Decoders,
         out: &mut [u8],
     ) -> Result<()> {
@@ -245,11 +238,18 @@ impl Map<'_> {
         };
         let pcluster = piece.pcluster;
         let is_whole = pcluster.is_whole && !encoded.is_partial && out.len() as u64 == pcluster.len;
-        let (Place::Device { offset, .. } | Place::Metabox { offset }) = encoded.place;
-        let padding = self.first_block(offset);
-        let decoded = match input {
-            Input::Image(part) => part.decode(decoders, algorithm, padding, out, is_whole),
-            Input::Copy(copy) => decoders.decode_slice(algorithm, copy, padding, out, is_whole),
+        let decoded = match encoded.place {
+            Place::Device { device, offset } => {
+                let view = self.devices.view(device).ok_or(Error::NoDevice)?;
+                let padding = self.first_block(offset);
+                view.with_part(offset, encoded.len.into(), |part| {
+                    part.decode(decoders, algorithm, padding, out, is_whole)
+                })?
+            }
+            Place::Metabox { offset } => {
+                let padding = self.first_block(offset);
+                decoders.decode_slice(algorithm, copy, padding, out, is_whole)
+            }
         };
         decoded.map_err(|codec::Damaged| Error::Corrupt("data that does not decode"))
     }
@@ -278,14 +278,6 @@ impl Map<'_> {
             }
         }
     }
-}
-
-/// The stored bytes of a pcluster.
-enum Input {
-    /// As they lie in the image.
-    Image(Memory),
-    /// Copied from the data of the metabox.
-    Copy(KVec<u8>),
 }
 
 /// Bytes of an extent that are wanted.

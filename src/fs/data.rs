@@ -8,7 +8,7 @@ use crate::{
     vfs::{
         self, position_of,
         trace::{self, Asker, MapBlocks},
-        Fault, Form, Outcome, Place, Writer,
+        DaxExtent, Fault, Form, Outcome, Place, Writer,
     },
 };
 use core::ops::Range;
@@ -50,11 +50,11 @@ impl Erofs {
                     len,
                 } => {
                     let len = len.min(asked);
-                    let part = self.devices.view(device).and_then(|v| v.part(offset, len));
-                    let Some(part) = part else {
-                        return Err(self.report(inode.disk.nid, FormatError::OutOfBounds));
-                    };
-                    (len, part.copy_to_iter(out))
+                    let view = self.devices.view(device).ok_or(FormatError::NoDevice);
+                    let copied = view
+                        .and_then(|view| view.copy_to_iter(offset, len, out))
+                        .map_err(|error| self.report(inode.disk.nid, error))?;
+                    (len, copied)
                 }
                 Extent::Hole { len } => {
                     let len = len.min(asked);
@@ -218,8 +218,11 @@ impl Erofs {
             Some(position) if position < inode.disk.size => position,
             _ => return Outcome::NOTHING_THERE,
         };
-        let mapped = match self.backing(inode, position) {
+        let mapped = match self.backing(inode, position, PAGE) {
             Ok(Backing::Hole) => return fault.resolve(&self.zero_page),
+            Ok(Backing::Run(view, _)) if view.is_gone() => return Outcome::NOTHING_THERE,
+            // What is no page to `fs/dax.c` is none that can be mapped from the device at all.
+            Ok(Backing::Run(_, _)) if self.maps_through_dax() => None,
             Ok(Backing::Run(view, run)) => view.map(fault, run),
             Err(error) => return error.into(),
         };
@@ -234,10 +237,26 @@ impl Erofs {
         }
     }
 
+    /// What `fs/dax.c` may map from `position` on, of which `len` bytes are asked for.
+    pub(super) fn extent_of_device(
+        &self,
+        inode: &Inode,
+        position: u64,
+        len: u64,
+    ) -> Option<DaxExtent> {
+        if !self.maps_through_dax() || position >= inode.disk.size {
+            return None;
+        }
+        match self.backing(inode, position, len).ok()? {
+            Backing::Run(view, run) => view.dax_extent(run, position),
+            Backing::Hole => None,
+        }
+    }
+
     /// Page `index` of a file that is mapped directly, if it lies in the image as a page.
     pub(super) fn page_of(&self, inode: &Inode, index: u64) -> Option<BorrowedPage<'_>> {
         let position = position_of(index).filter(|&position| position < inode.disk.size)?;
-        match self.backing(inode, position).ok()? {
+        match self.backing(inode, position, PAGE).ok()? {
             // A reader is not shown more than the file, so nothing is looked at here that
             // follows the file in its last page.
             Backing::Run(view, run) => view.page(run, index),
@@ -245,8 +264,9 @@ impl Erofs {
         }
     }
 
-    /// What is behind the page at `position`, which is before the file's end.
-    fn backing(&self, inode: &Inode, position: u64) -> Result<Backing<'_>> {
+    /// What is behind the page at `position`, which is before the file's end, and behind those
+    /// that follow, as far as they are in the next `wanted` bytes.
+    fn backing(&self, inode: &Inode, position: u64, wanted: u64) -> Result<Backing<'_>> {
         // The blocks of a flat file are one run, so that also pages before this one can be
         // mapped; of chunks only what follows is known.
         let start = match inode.disk.layout {
@@ -255,7 +275,7 @@ impl Erofs {
             _ => position,
         };
         let (device, offset, len) =
-            match self.extent(inode, start, position - start + PAGE, Asker::Access)? {
+            match self.extent(inode, start, position - start + wanted, Asker::Access)? {
                 Extent::Data {
                     device,
                     offset,
@@ -277,25 +297,23 @@ impl Erofs {
         };
         Ok(Backing::Run(
             view,
-            self.with_zeros(view, inode, position, run),
+            self.with_zeros(view, inode, position.saturating_add(wanted), run),
         ))
     }
 
-    /// The run with the rest of the file's last page, if that is what is wanted and nothing but
-    /// zeros follow the file there.
-    fn with_zeros(&self, view: &View, inode: &Inode, position: u64, run: Run) -> Run {
-        let page_end = position.saturating_add(PAGE);
+    /// The run with the rest of the file's last page, if that is among what is wanted, up to `end`,
+    /// and nothing but zeros follow the file there.
+    fn with_zeros(&self, view: &View, inode: &Inode, end: u64, run: Run) -> Run {
         let run_end = run.position.saturating_add(run.len);
-        if run_end != inode.disk.size || page_end <= run_end {
-            return run;
-        }
-        let rest = view.part(run.offset.saturating_add(run.len), page_end - run_end);
-        match rest {
-            Some(rest) if rest.is_zero() => Run {
-                len: page_end - run.position,
+        let rest = run_end.wrapping_neg() % PAGE;
+        let is_last = run_end == inode.disk.size && end > run_end;
+        if is_last && view.is_zero(run.offset.saturating_add(run.len), rest) {
+            Run {
+                len: run.len + rest,
                 ..run
-            },
-            _ => run,
+            }
+        } else {
+            run
         }
     }
 

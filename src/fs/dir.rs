@@ -6,8 +6,8 @@ use super::{inode::Inode, Erofs};
 use crate::vfs::Emitter;
 use core::sync::atomic::Ordering;
 use erodax_format::{
-    dir::{self, Cursor},
-    Error as FormatError,
+    dir::{self, Cursor, Record, NAME_MAX},
+    Error as FormatError, Result as FormatResult,
 };
 use kernel::prelude::*;
 
@@ -34,14 +34,20 @@ impl Erofs {
             .advance(&self.devices, &self.sb, &dir.disk)
             .map_err(fail)?
         {
-            let name = self
-                .devices
-                .view(record.device)
-                .and_then(|view| view.part(record.name_offset, record.name_len as u64))
-                .ok_or_else(|| fail(FormatError::OutOfBounds))?;
             out.set_position(record.pos);
-            let number = self.sb.inode_number(record.nid);
-            if !name.emit_name(out, number, d_type(record.file_type)) {
+            let is_emitted = match record.device {
+                Some(device) => {
+                    let (number, kind) =
+                        (self.sb.inode_number(record.nid), d_type(record.file_type));
+                    let (offset, len) = (record.name_offset, record.name_len as u64);
+                    let view = self.devices.view(device);
+                    view.ok_or(FormatError::OutOfBounds)
+                        .and_then(|view| view.emit_name(offset, len, out, number, kind))
+                        .map_err(fail)?
+                }
+                None => self.emit_decoded(dir, &record, out).map_err(fail)?,
+            };
+            if !is_emitted {
                 return Ok(());
             }
             out.set_position(record.next);
@@ -55,6 +61,21 @@ impl Erofs {
         }
         out.set_position(out.position().max(dir.disk.size));
         Ok(())
+    }
+
+    /// Emits an entry of a directory whose data is compressed; false if there is no room for it.
+    // Not inline: other directories need no room for a name on the stack.
+    #[inline(never)]
+    fn emit_decoded(
+        &self,
+        dir: &Inode,
+        record: &Record,
+        out: &mut Emitter<'_>,
+    ) -> FormatResult<bool> {
+        let mut name = [0; NAME_MAX];
+        let name = record.read_name(&self.devices, &self.sb, &dir.disk, &mut name)?;
+        let number = self.sb.inode_number(record.nid);
+        Ok(out.emit(name, number, d_type(record.file_type)))
     }
 }
 

@@ -93,6 +93,7 @@ impl Erofs {
             rdev: disk.rdev(),
             target,
             delivery: match is_direct {
+                true if self.devices.are_fsdax() => Delivery::Dax,
                 true => Delivery::Mapped,
                 false if disk.layout.is_compressed() => Delivery::Decoded,
                 false => Delivery::Copied,
@@ -117,11 +118,17 @@ impl Erofs {
         if !has_data || disk.size == 0 {
             return Ok(false);
         }
-        if disk.layout.is_compressed() {
+        if disk.is_decoded(&self.sb) {
             return Ok(false);
         }
-        if self.sb.block_size() as usize == PAGE_SIZE || !self.maps_directly() {
-            return Ok(self.maps_directly());
+        if !self.maps_directly() {
+            return Ok(false);
+        }
+        if self.maps_through_dax() {
+            return self.is_alone(disk);
+        }
+        if self.sb.block_size() as usize == PAGE_SIZE {
+            return Ok(true);
         }
         if disk.layout == Layout::ChunkBased {
             // Chunks are made of blocks, which are smaller than pages.
@@ -134,6 +141,34 @@ impl Erofs {
         };
         let is_tail = || matches!(disk.inline_tail(&self.sb), Ok(Some(tail)) if tail.pos == 0);
         Ok(is_at_page || is_tail())
+    }
+
+    /// Whether a file lies at pages that no other file has, as `fs/dax.c` wants it.
+    fn is_alone(&self, disk: &FormatInode) -> Result<bool, FormatError> {
+        if disk.file_type() != FileType::Regular {
+            return Ok(true);
+        }
+        if disk.layout == Layout::ChunkBased {
+            // The superblock does not say that there are such files.
+            return Ok(false);
+        }
+        // What is wrong with a file is told to who reads it.
+        let (Ok(tail), Ok(first)) = (
+            disk.inline_tail(&self.sb),
+            disk.extent_for(&self.devices, &self.sb, 0, 1),
+        ) else {
+            return Ok(false);
+        };
+        let (page, in_blocks) = (PAGE_SIZE as u64, tail.map_or(disk.size, |tail| tail.pos));
+        Ok(match first {
+            _ if in_blocks == 0 => true,
+            Extent::Hole { .. } => true,
+            Extent::Data { offset, .. } => {
+                let pages = offset / page..offset.saturating_add(in_blocks).div_ceil(page);
+                // Without memory for it there is no claim.
+                offset % page == 0 && self.claims.claim(disk.nid, pages).unwrap_or(false)
+            }
+        })
     }
 
     /// Reads a symbolic link's target, with a NUL behind it.

@@ -2,6 +2,7 @@
 
 //! The EROFS driver: a mounted image, in safe code.
 
+mod claims;
 mod compressed;
 mod data;
 mod dir;
@@ -13,10 +14,12 @@ mod sysfs;
 mod volume;
 mod xattr;
 
+use crate::dax::View;
 use crate::vfs::{
-    self, Attribute, Attributes, Context, DeviceNumber, Emitter, Extent, Fault, FileSystem,
-    NameList, Namespace, NewInode, Outcome, Writer,
+    self, Attribute, Attributes, Context, DaxExtent, DeviceNumber, Emitter, Extent, Fault,
+    FileSystem, NameList, Namespace, NewInode, Outcome, Writer,
 };
+use claims::Claims;
 use core::ops::Range;
 use erodax_format::{
     dir::NAME_MAX,
@@ -69,6 +72,8 @@ pub(crate) struct Erofs {
     /// Long prefixes of xattr names.
     prefixes: KVec<Prefix>,
     options: Options,
+    /// Whose pages are mapped through `fs/dax.c`.
+    claims: Claims,
     /// What mappings of holes show: a page of zeros.
     zero_page: Page,
     /// The mount's source, for messages.
@@ -80,7 +85,17 @@ pub(crate) struct Erofs {
 impl Erofs {
     /// Whether files are mapped from memory where they lie at pages.
     fn maps_directly(&self) -> bool {
-        self.options.dax != Dax::Never && self.devices.are_aligned()
+        self.options.dax != Dax::Never && self.devices.are_mappable()
+    }
+
+    /// Whether pages of other drivers' DAX devices are mapped through `fs/dax.c`.
+    ///
+    /// It records the one file that has a page, and 2 MiB can be one page to it: so this is for
+    /// images in which no two files share blocks. In images with chunk-based files they do; there
+    /// pages are mapped one by one, without a record.
+    fn maps_through_dax(&self) -> bool {
+        let is_shared = self.sb.has_chunked_files() || self.sb.extra_devices() != 0;
+        self.maps_directly() && self.devices.are_fsdax() && !is_shared
     }
 }
 
@@ -88,7 +103,9 @@ impl Erofs {
 fn source_of<'a>(context: &'a Context<'_>) -> Result<&'a CStr> {
     let source = context.source().filter(|source| !source.is_empty());
     source.ok_or_else(|| {
-        context.error(fmt!("no source given: mount one of /dev/erodaxN"));
+        context.error(fmt!(
+            "no source given: mount one of /dev/erodaxN, or a DAX device"
+        ));
         EINVAL
     })
 }
@@ -114,9 +131,9 @@ impl FileSystem for Erofs {
     }
 
     fn mount(context: &Context<'_>, sb: vfs::SuperBlock, options: Options) -> Result<Self> {
-        let device_number = sb.number();
+        let (claimer, device_number) = (sb, sb.number());
         let source = source_of(context)?;
-        let (devices, sb) = Devices::open(context, source, &options)?;
+        let (devices, sb) = Devices::open(context, source, claimer, &options)?;
         let mut prefixes = KVec::new();
         for prefix in Prefixes::new(&devices, &sb) {
             let prefix = prefix.map_err(|error| {
@@ -131,6 +148,7 @@ impl FileSystem for Erofs {
             sb,
             prefixes,
             options,
+            claims: Claims::new()?,
             zero_page: vfs::new_page(|_| Ok(()))?,
             source: source.to_cstring()?,
             device_number,
@@ -153,6 +171,14 @@ impl FileSystem for Erofs {
             changed
         ));
         Err(EINVAL)
+    }
+
+    fn shut_down(&self) {
+        self.devices.views().for_each(View::shut_down);
+    }
+
+    fn wait_until_returned(&self) {
+        self.devices.views().for_each(View::wait_until_returned);
     }
 
     fn parameters(&self) -> vfs::SuperParameters {
@@ -233,6 +259,10 @@ impl FileSystem for Erofs {
 
     fn fault(&self, inode: &inode::Inode, fault: &mut Fault<'_>) -> Outcome {
         self.map_data(inode, fault)
+    }
+
+    fn dax_extent(&self, inode: &inode::Inode, position: u64, len: u64) -> Option<DaxExtent> {
+        self.extent_of_device(inode, position, len)
     }
 
     fn page<'a>(&'a self, inode: &'a inode::Inode, index: u64) -> Option<BorrowedPage<'a>> {

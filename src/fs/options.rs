@@ -168,7 +168,7 @@ fn refuse(context: &Context<'_>, key: &CStr, value: Option<&[u8]>) -> Error {
             "wrong value of cache_strategy: use disabled, readahead or readaround"
         )),
         (b"device" | b"fsoffset", _) => context.error(fmt!(
-            "wrong value of {}: use device=/dev/erodaxN, fsoffset=BYTES",
+            "wrong value of {}: use device=PATH of a /dev/erodaxN or DAX device, fsoffset=BYTES",
             shown
         )),
         (b"user_xattr" | b"nouser_xattr" | b"acl" | b"noacl", _) => {

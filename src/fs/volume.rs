@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec,
     dax::{SourceError, View},
-    vfs::Context,
+    vfs::{self, Context},
 };
 use erodax_format::{
     inode::Inode,
@@ -34,6 +34,7 @@ impl Devices {
     pub(super) fn open(
         context: &Context<'_>,
         source: &CStr,
+        claimer: vfs::SuperBlock,
         options: &Options,
     ) -> Result<(Self, SuperBlock)> {
         let shown = BStr::from_bytes(source.to_bytes());
@@ -41,13 +42,15 @@ impl Devices {
             context.error(fmt!("{}: {}", shown, format_args!("{error}")));
             errno(error)
         };
-        let primary = open_view(context, source)?
+        let credentials = context.credentials();
+        let opened = View::of_source(source, claimer, credentials);
+        let primary = said(context, source, opened)?
             .after(options.offset)
             .ok_or_else(|| {
                 context.error(fmt!("{}: fsoffset is beyond the source's end", shown));
                 EINVAL
             })?;
-        let sb = SuperBlock::read(&*primary).map_err(fail)?;
+        let sb = SuperBlock::read(&primary).map_err(fail)?;
         if options.offset % u64::from(sb.block_size()) != 0 {
             context.error(fmt!("{}: fsoffset is no multiple of the block size", shown));
             return Err(EINVAL);
@@ -64,8 +67,8 @@ impl Devices {
         }
         let mut extra = KVec::with_capacity(given, GFP_KERNEL)?;
         for (id, path) in (1..).zip(&options.devices) {
-            let view = open_view(context, path)?;
-            let slot = sb.device_slot(&*primary, id).map_err(fail)?;
+            let view = said(context, path, View::open(path, claimer, credentials))?;
+            let slot = sb.device_slot(&primary, id).map_err(fail)?;
             extra.push((view, slot), GFP_KERNEL)?;
         }
         if let Some(option) = codec::missing(sb.algorithms()) {
@@ -103,6 +106,14 @@ impl Devices {
             ));
             return Err(EINVAL);
         }
+        if !self.views().all(View::has_pages) {
+            context.error(fmt!(
+                "{}: the device's memory has no pages, so -o dax cannot map it: make the pmem \
+                 namespace with --mode=fsdax --map=dev, or mount without dax",
+                shown
+            ));
+            return Err(EINVAL);
+        }
         if sb.block_size() as usize != PAGE_SIZE {
             context.error(fmt!(
                 "{}: blocks of {} bytes, so -o dax cannot map them: make the image with -b{}, or \
@@ -116,9 +127,15 @@ impl Devices {
         Ok(())
     }
 
-    /// Whether every device begins at a page of memory.
-    pub(super) fn are_aligned(&self) -> bool {
-        self.views().all(View::is_aligned)
+    /// Whether every device begins at a page of memory that can be mapped.
+    pub(super) fn are_mappable(&self) -> bool {
+        self.views()
+            .all(|view| view.is_aligned() && view.has_pages())
+    }
+
+    /// Whether pages are another driver's.
+    pub(super) fn are_fsdax(&self) -> bool {
+        self.views().any(View::is_fsdax)
     }
 
     /// The device of an extent.
@@ -129,7 +146,7 @@ impl Devices {
         }
     }
 
-    fn views(&self) -> impl Iterator<Item = &View> {
+    pub(super) fn views(&self) -> impl Iterator<Item = &View> {
         let extra = self.extra.iter().map(|(view, _)| view);
         // By name: the prelude has another `chain`.
         Iterator::chain(core::iter::once(&self.primary), extra)
@@ -171,8 +188,4 @@ pub(super) fn said<D>(
         context.error(fmt!("{}: {}", BStr::from_bytes(path.to_bytes()), error));
         error.errno()
     })
-}
-
-fn open_view(context: &Context<'_>, path: &CStr) -> Result<View> {
-    said(context, path, View::open(path, context.credentials()))
 }

@@ -23,7 +23,7 @@ impl OwnInode {
     /// Gets the inode with a key.
     pub(crate) fn get<T: FileSystem>(&self, sb: SuperBlock, key: u64) -> Result {
         // SAFETY: The filesystem's own superblock, as it was filled.
-        let inode = unsafe { inode::get::<T>(sb.as_raw(), key)? };
+        let inode = unsafe { inode::get::<T>(sb.as_ptr(), key)? };
         // INVARIANT: With a reference.
         let before = self.0.swap(inode, Ordering::Release);
         Self::put(before);

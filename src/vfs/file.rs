@@ -6,7 +6,7 @@ use super::{
     extent,
     fault::{map_readonly, Fault, FaultHandler, Outcome, VmOperations},
     inode::InodeCell,
-    splice, stat, super_block, trace, xattr, FileSystem,
+    iomap, splice, stat, super_block, trace, xattr, FileSystem,
 };
 use crate::bindings;
 use core::marker::PhantomData;
@@ -17,6 +17,9 @@ use kernel::{
     prelude::*,
     uaccess::{UserPtr, UserSlice},
 };
+
+/// Bytes that a huge page maps.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// `ioctl` of regular files and directories.
 ///
@@ -60,9 +63,21 @@ impl<T: FileSystem> Operations<T> {
 
     /// Mappings are answered by [`FileSystem::fault`].
     pub(super) const MAPPED: &'static bindings::file_operations = &bindings::file_operations {
+        open: Some(Self::open_direct),
         mmap_prepare: Some(Self::mmap_prepare),
+        get_unmapped_area: Some(Self::get_unmapped_area),
         fadvise: Some(Self::fadvise),
         splice_read: Some(splice::read::<T>),
+        ..Self::common()
+    };
+
+    /// Mappings go through `fs/dax.c`, but for pages that [`FileSystem::fault`] has. Pages of
+    /// DAX devices are not handed around: they rest without a reference.
+    pub(super) const DAX: &'static bindings::file_operations = &bindings::file_operations {
+        mmap_prepare: Some(Self::mmap_prepare_dax),
+        get_unmapped_area: Some(bindings::thp_get_unmapped_area),
+        fadvise: Some(Self::fadvise),
+        splice_read: Some(bindings::copy_splice_read),
         ..Self::common()
     };
 
@@ -102,6 +117,22 @@ impl<T: FileSystem> Operations<T> {
         unsafe {
             (*file).f_mode |= bindings::FMODE_CAN_ODIRECT;
             bindings::generic_file_open(inode, file)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See [`Self::open`].
+    unsafe extern "C" fn open_direct(
+        inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> c_int {
+        // SAFETY: By this function's own requirements.
+        unsafe {
+            // No reclaim needs to know which pages were used: spares each page that is unmapped
+            // a note of it.
+            (*file).f_mode |= bindings::FMODE_NOREUSE;
+            Self::open(inode, file)
         }
     }
 
@@ -179,12 +210,53 @@ impl<T: FileSystem> Operations<T> {
         })
     }
 
+    /// Chooses addresses that differ from the physical ones by a multiple of 2 MiB, so that
+    /// large pages of memory can be mapped as such.
+    ///
+    /// # Safety
+    ///
+    /// Called by the MM with an open file of `T`.
+    unsafe extern "C" fn get_unmapped_area(
+        file: *mut bindings::file,
+        address: c_ulong,
+        len: c_ulong,
+        index: c_ulong,
+        flags: c_ulong,
+    ) -> c_ulong {
+        let mut alignment = index;
+        if len >= HUGE_PAGE {
+            // SAFETY: By this function's own requirements.
+            let (fs, data) = unsafe {
+                let inode = (*file).f_inode;
+                (
+                    super_block::instance::<T>((*inode).i_sb),
+                    InodeCell::<T>::data(inode),
+                )
+            };
+            if let Some(page) = fs.page(data, index as u64) {
+                // SAFETY: The page is valid.
+                alignment = unsafe { bindings::erodax_page_to_pfn(page.as_ptr()) };
+            }
+        }
+        // SAFETY: By this function's own requirements. The last but one argument only says
+        // how the address is to be aligned.
+        unsafe { bindings::thp_get_unmapped_area(file, address, len, alignment, flags) }
+    }
+
     /// # Safety
     ///
     /// Called by the VFS for a new mapping of a file of `T`.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         // SAFETY: `Faults` answers for files of `T`.
         unsafe { map_readonly(desc, VmOperations::<Faults<T>>::TABLE) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS for a new mapping of a file of `T` with `S_DAX`.
+    unsafe extern "C" fn mmap_prepare_dax(desc: *mut bindings::vm_area_desc) -> c_int {
+        // SAFETY: These operations are for such files.
+        unsafe { map_readonly(desc, iomap::Operations::<T>::VMA) }
     }
 }
 

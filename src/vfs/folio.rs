@@ -7,6 +7,12 @@ use crate::bindings;
 use core::{marker::PhantomData, ops::Range, ptr, slice};
 use kernel::{error::from_result, ffi::c_int, page::PAGE_SIZE, prelude::*};
 
+/// The address-space operations of files that have no page cache at all.
+pub(super) const NONE: &bindings::address_space_operations = &bindings::address_space_operations {
+    dirty_folio: Some(bindings::noop_dirty_folio),
+    ..pin_init::zeroed()
+};
+
 /// The address-space operations of the inodes of `T` that have data.
 ///
 /// Also files that are mapped directly have them: uprobes read through `read_folio`.

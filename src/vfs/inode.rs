@@ -40,6 +40,9 @@ pub(crate) struct NewInode<D> {
 pub(crate) enum Delivery {
     /// Mappings are of the memory that holds them, through [`FileSystem::fault`]; reads copy from it.
     Mapped,
+    /// Mappings are of DAX devices of other drivers, with `S_DAX`: by [`FileSystem::dax_extent`], or
+    /// else by [`FileSystem::fault`]; reads copy from their memory.
+    Dax,
     /// Mappings go through the page cache; reads copy from the memory.
     Copied,
     /// Both go through the page cache: the bytes must be decoded.
@@ -282,13 +285,25 @@ unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inod
     match u32::from(new.mode) & bindings::S_IFMT {
         bindings::S_IFREG => {
             fields.i_op = file::Operations::<T>::INODE;
+            if new.delivery == Delivery::Dax {
+                fields.i_flags |= bindings::S_DAX;
+                // The records of `fs/dax.c` tolerate no folios beside them.
+                // SAFETY: `i_data` is the inode's own mapping.
+                unsafe { (*fields.i_mapping).a_ops = folio::NONE };
+            }
             fields.__bindgen_anon_3.i_fop = match new.delivery {
                 Delivery::Mapped => file::Operations::<T>::MAPPED,
+                Delivery::Dax => file::Operations::<T>::DAX,
                 Delivery::Copied => file::Operations::<T>::COPIED,
                 Delivery::Decoded => file::Operations::<T>::DECODED,
             };
-            // SAFETY: Nothing is in the mapping yet.
-            unsafe { bindings::erodax_mapping_set_large_folios(fields.i_mapping) };
+            if !matches!(new.delivery, Delivery::Mapped) {
+                // Not where pages are mapped: khugepaged and MADV_COLLAPSE take it as leave to
+                // replace page tables by a large folio (`file_thp_enabled` in
+                // mm/huge_memory.c), and free them as empty while they map the image's pages.
+                // SAFETY: Nothing is in the mapping yet.
+                unsafe { bindings::erodax_mapping_set_large_folios(fields.i_mapping) };
+            }
         }
         bindings::S_IFDIR => {
             fields.i_op = dir::Operations::<T>::INODE;

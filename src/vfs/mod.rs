@@ -18,6 +18,7 @@ mod fault;
 mod file;
 mod folio;
 mod inode;
+mod iomap;
 mod log;
 mod page;
 mod registration;
@@ -35,6 +36,7 @@ pub(crate) use extent::{Extent, Form, Place};
 pub(crate) use fault::{map_readonly, position_of, Fault, FaultHandler, Outcome, VmOperations};
 pub(crate) use folio::Writer;
 pub(crate) use inode::{Delivery, NewInode};
+pub(crate) use iomap::DaxExtent;
 pub(crate) use log::may_log;
 pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
@@ -76,6 +78,13 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Whether a mounted instance can go on with other options.
     fn reconfigure(&self, context: &Context<'_>, options: &Self::Options) -> Result;
+
+    /// A device below goes: from now on none of its pages may be mapped.
+    fn shut_down(&self);
+
+    /// Waits for pages of devices that were mapped by [`FileSystem::fault`], and are not any
+    /// more, until nobody has them pinned.
+    fn wait_until_returned(&self);
 
     /// What the superblock has to say.
     fn parameters(&self) -> SuperParameters;
@@ -126,6 +135,10 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Answers a page fault in a mapping of a file that is mapped from memory.
     fn fault(&self, inode: &Self::Inode, fault: &mut Fault<'_>) -> Outcome;
+
+    /// What `fs/dax.c` may map of a file with `S_DAX` from `position` on, of which `len` bytes
+    /// are asked for; None if the page there is for [`FileSystem::fault`].
+    fn dax_extent(&self, inode: &Self::Inode, position: u64, len: u64) -> Option<DaxExtent>;
 
     /// Page `index` of a file if it is a page of memory as it lies.
     fn page<'a>(&'a self, inode: &'a Self::Inode, index: u64) -> Option<BorrowedPage<'a>>;

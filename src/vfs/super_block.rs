@@ -6,6 +6,7 @@ use super::{
     context::Context,
     export,
     inode::{self, InodeCell},
+    iomap,
     registration::FileSystemType,
     sysfs::Directory,
     trace::DeviceNumber,
@@ -19,10 +20,10 @@ use core::{
     ptr,
 };
 use kernel::{
-    error::{from_err_ptr, to_result},
+    error::{from_err_ptr, from_result, to_result},
     prelude::*,
     seq_file::SeqFile,
-    str::{CStrExt, CString},
+    str::{BStr, CStrExt, CString},
 };
 
 /// What a superblock says of its filesystem.
@@ -57,12 +58,26 @@ impl SuperBlock {
     /// # Safety
     ///
     /// `raw` must be a superblock, and stay one as long as the value is used.
-    unsafe fn from_raw(raw: *mut bindings::super_block) -> Self {
+    pub(crate) unsafe fn from_raw(raw: *mut bindings::super_block) -> Self {
         Self(raw)
     }
 
-    pub(super) fn as_raw(self) -> *mut bindings::super_block {
+    /// For the C side.
+    pub(crate) fn as_ptr(self) -> *mut bindings::super_block {
         self.0
+    }
+
+    /// The block device that is mounted; null if what is mounted is none.
+    pub(crate) fn disk(self) -> *mut bindings::block_device {
+        // SAFETY: By the promise of `from_raw`; set before a superblock is filled in.
+        unsafe { (*self.0).s_bdev }
+    }
+
+    /// Keeps it from being unmounted; None if it is being mounted or unmounted.
+    pub(crate) fn try_lock(self) -> Option<LockedSuperBlock> {
+        // SAFETY: By the promise of `from_raw`.
+        let is_locked = unsafe { bindings::down_read_trylock(&raw mut (*self.0).s_umount) };
+        (is_locked != 0).then_some(LockedSuperBlock(self.0))
     }
 
     /// What trace events name it by.
@@ -72,12 +87,41 @@ impl SuperBlock {
     }
 }
 
+/// A superblock that is not unmounted as long as the value exists.
+///
+/// # Invariants
+///
+/// `s_umount` is held shared.
+pub(crate) struct LockedSuperBlock(*mut bindings::super_block);
+
+impl LockedSuperBlock {
+    /// Ends the use of its devices, one of which goes.
+    pub(crate) fn shut_down(&self) {
+        // SAFETY: Valid by the invariant. The operation is ours, for a mounted superblock.
+        unsafe {
+            if (*self.0).s_flags & bindings::SB_ACTIVE == 0 {
+                return;
+            }
+            if let Some(shutdown) = (*(*self.0).s_op).shutdown {
+                shutdown(self.0);
+            }
+        }
+    }
+}
+
+impl Drop for LockedSuperBlock {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::up_read(&raw mut (*self.0).s_umount) };
+    }
+}
+
 /// What is behind a superblock.
 ///
 /// # Invariants
 ///
 /// `fs` is initialized if `is_ready`. It becomes so once, before the superblock is used by
-/// others, and stays until this is dropped.
+/// others, and stays until nobody uses it any more.
 struct Private<T: FileSystem> {
     identity: T::Identity,
     fs: MaybeUninit<T>,
@@ -86,12 +130,19 @@ struct Private<T: FileSystem> {
     directory: Option<Pin<KBox<Directory<T>>>>,
 }
 
-impl<T: FileSystem> Drop for Private<T> {
-    fn drop(&mut self) {
-        if self.is_ready {
+impl<T: FileSystem> Private<T> {
+    /// Gives the instance up, if there is one.
+    fn drop_instance(&mut self) {
+        if mem::replace(&mut self.is_ready, false) {
             // SAFETY: By the invariant.
             unsafe { self.fs.assume_init_drop() };
         }
+    }
+}
+
+impl<T: FileSystem> Drop for Private<T> {
+    fn drop(&mut self) {
+        self.drop_instance();
     }
 }
 
@@ -138,13 +189,65 @@ pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context) -> R
     // box over and clears it; what is left of it is not needed any more.
     unsafe {
         (*context).s_fs_info = private.cast();
-        let answer = get_root::<T>(context);
+        let answer = if is_disk((*context).source) {
+            get_root_of_disk::<T>(context)
+        } else {
+            get_root::<T>(context)
+        };
         let left = mem::replace(&mut (*context).s_fs_info, ptr::null_mut());
         if !left.is_null() {
             drop(KBox::from_raw(left.cast::<Private<T>>()));
         }
         answer
     }
+}
+
+/// Whether a mount's source is a block device.
+///
+/// # Safety
+///
+/// `source` must be null or a string.
+unsafe fn is_disk(source: *const kernel::ffi::c_char) -> bool {
+    let mut number = 0;
+    // SAFETY: By the caller's promise; the number is ours to be written.
+    !source.is_null() && unsafe { bindings::lookup_bdev(source, &mut number) } == 0
+}
+
+/// The second part of [`get`] for a block device, which has one superblock for all its mounts.
+///
+/// # Safety
+///
+/// As for [`get_root`].
+unsafe fn get_root_of_disk<T: FileSystem>(context: *mut bindings::fs_context) -> Result {
+    // SAFETY: By the caller's promise. If it succeeds, there is a root with its superblock held
+    // and locked for us; if that is not new, what would be behind a new one is still there.
+    unsafe {
+        to_result(bindings::get_tree_bdev(context, Some(fill_from_disk::<T>)))?;
+        let sb = (*(*context).root).d_sb;
+        if (*context).s_fs_info.is_null() || is_same::<T>(sb, context) != 0 {
+            return Ok(());
+        }
+        bindings::dput(mem::replace(&mut (*context).root, ptr::null_mut()));
+        bindings::deactivate_locked_super(sb);
+        let context = Context::from_raw(context);
+        let source = context.source().map_or(&[][..], CStr::to_bytes);
+        context.error(fmt!(
+            "{}: mounted with other options: give the same, or unmount it first",
+            BStr::from_bytes(source)
+        ));
+    }
+    Err(EBUSY)
+}
+
+/// # Safety
+///
+/// Called by `get_tree_bdev` with a superblock that it has just made for the context of [`get`].
+unsafe extern "C" fn fill_from_disk<T: FileSystem>(
+    sb: *mut bindings::super_block,
+    context: *mut bindings::fs_context,
+) -> c_int {
+    // SAFETY: By this function's own requirements.
+    from_result(|| unsafe { fill::<T>(sb, context) }.map(|()| 0))
 }
 
 /// The second part of [`get`].
@@ -189,7 +292,7 @@ unsafe extern "C" fn is_same<T: FileSystem>(
 ///
 /// # Safety
 ///
-/// `sb` must be a superblock that `sget_fc` has just made for `context`.
+/// `sb` must be a superblock that was just made for `context`.
 unsafe fn fill<T: FileSystem>(
     sb: *mut bindings::super_block,
     context: *mut bindings::fs_context,
@@ -197,7 +300,9 @@ unsafe fn fill<T: FileSystem>(
     // SAFETY: By the caller's promise. Others look at the identity only.
     // INVARIANT: Initialized before it is ready.
     let parameters = unsafe {
-        name_and_set_up(sb)?;
+        if (*sb).s_bdev.is_null() {
+            name_and_set_up(sb)?;
+        }
         let context = Context::from_raw(context);
         let options = mem::take(&mut *context.options::<T>());
         let fs = T::mount(&context, SuperBlock::from_raw(sb), options)?;
@@ -248,9 +353,7 @@ unsafe fn fill<T: FileSystem>(
 /// `sb` must be a superblock that [`get`] has just made.
 unsafe fn name_and_set_up(sb: *mut bindings::super_block) -> Result {
     // SAFETY: By the caller's promise.
-    let (number, id) = unsafe { ((*sb).s_dev, &mut (*sb).s_id) };
-    let (major, minor) = (number >> bindings::MINORBITS, number & bindings::MINORMASK);
-    let name = CString::try_from_fmt(fmt!("{}:{}", major, minor))?;
+    let (name, id) = unsafe { (name_of((*sb).s_dev)?, &mut (*sb).s_id) };
     let bytes = name.to_bytes_with_nul();
     id.get_mut(..bytes.len())
         .ok_or(EINVAL)?
@@ -262,20 +365,25 @@ unsafe fn name_and_set_up(sb: *mut bindings::super_block) -> Result {
     })
 }
 
+/// The name of a superblock with a device number, as mountinfo has it.
+fn name_of(number: bindings::dev_t) -> Result<CString> {
+    let (major, minor) = (number >> bindings::MINORBITS, number & bindings::MINORMASK);
+    CString::try_from_fmt(fmt!("{}:{}", major, minor))
+}
+
 /// Makes a superblock's directory in sysfs.
 ///
 /// # Safety
 ///
-/// `sb` must be a new superblock of `T`, with its name.
+/// `sb` must be a new superblock of `T`.
 unsafe fn directory_of<T: FileSystem>(
     sb: *mut bindings::super_block,
 ) -> Result<Pin<KBox<Directory<T>>>> {
-    // SAFETY: The type is registered, and so has a root; the name is a string; `kill` drops the
-    // directory before the instance.
+    // SAFETY: The type is registered, and so has a root; `kill` drops the directory before the
+    // instance.
     unsafe {
         let root = FileSystemType::<T>::directory_of(sb);
-        let name = CStr::from_char_ptr((*sb).s_id.as_ptr());
-        Directory::new(root, name, instance::<T>(sb))
+        Directory::new(root, &name_of((*sb).s_dev)?, instance::<T>(sb))
     }
 }
 
@@ -285,13 +393,18 @@ unsafe fn directory_of<T: FileSystem>(
 ///
 /// Called by the VFS with a superblock of `T`, filled or not.
 pub(super) unsafe extern "C" fn kill<T: FileSystem>(sb: *mut bindings::super_block) {
-    // SAFETY: The directory must go first, as its name can be used again after `kill_anon_super`.
+    // SAFETY: The directory must go first, as its name can be used again after `kill_…_super`.
     // No inode is left then, and `is_same` is not called any more, so that nobody uses what is
     // behind the superblock.
     unsafe {
         let private = private::<T>(sb);
         drop((*private).directory.take());
-        bindings::kill_anon_super(sb);
+        // A block device may be what could not be opened.
+        if (*sb).s_dev < bindings::FIRST_NAMED_DEVICE {
+            bindings::kill_anon_super(sb);
+        } else {
+            bindings::kill_block_super(sb);
+        }
         drop(KBox::from_raw(private));
     }
 }
@@ -302,18 +415,45 @@ impl<T: FileSystem> Operations<T> {
     const TABLE: &'static bindings::super_operations = &bindings::super_operations {
         alloc_inode: Some(InodeCell::<T>::alloc),
         free_inode: Some(InodeCell::<T>::free),
+        evict_inode: Some(iomap::evict),
         put_super: Some(Self::put_super),
+        shutdown: Some(Self::shutdown),
         statfs: Some(Self::statfs),
         show_options: Some(Self::show_options),
         ..pin_init::zeroed()
     };
 
+    /// Gives the devices back while the block device is still open, which keeps it from others.
+    ///
     /// # Safety
     ///
-    /// Called by the VFS with a superblock of `T` that has a root, when it ends.
+    /// Called by the VFS with a superblock of `T` that has a root, when it ends: it has no inodes
+    /// any more but those that the filesystem holds itself.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: By this function's own requirements, it was filled.
-        unsafe { instance::<T>(sb) }.stop();
+        // SAFETY: By this function's own requirements, and `kill` has dropped the directory:
+        // nobody uses the instance any more.
+        unsafe {
+            let fs = instance::<T>(sb);
+            fs.stop();
+            fs.wait_until_returned();
+            (*private::<T>(sb)).drop_instance();
+        }
+    }
+
+    /// A device goes: no page of it may be in use when this returns.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS or by [`LockedSuperBlock::shut_down`] with a mounted superblock of `T`,
+    /// `s_umount` being held.
+    unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
+        // SAFETY: By this function's own requirements.
+        unsafe {
+            let fs = instance::<T>(sb);
+            fs.shut_down();
+            bindings::erodax_for_each_inode(sb, Some(iomap::unmap));
+            fs.wait_until_returned();
+        }
     }
 
     /// # Safety

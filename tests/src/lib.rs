@@ -68,6 +68,8 @@ pub struct Machine {
     /// Whether a microcode archive precedes the initrd, the way `cat` would put it there: the
     /// images begin [`image::UNALIGNED_BY`] bytes into a page then.
     pub prefixed: bool,
+    /// Memory of a virtio-pmem device; 0 for none.
+    pub virtio_pmem_mib: u32,
     /// Whether erodax.ko is in the initrd.
     pub erodax: bool,
 }
@@ -81,6 +83,7 @@ impl Machine {
         modules: &[],
         images: &[],
         prefixed: false,
+        virtio_pmem_mib: 0,
         erodax: true,
     };
 }

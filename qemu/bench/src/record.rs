@@ -57,6 +57,13 @@ pub enum Record {
         /// How often the column was measured with them.
         rounds: u32,
     },
+    /// A column could not be measured; others follow.
+    Broken {
+        /// Which.
+        column: Column,
+        /// Why.
+        message: String,
+    },
     /// The guest gives up.
     Failed {
         /// Why.

@@ -2,6 +2,7 @@
 
 //! The suites, one file per subject.
 
+mod carve_outs;
 mod compressed;
 mod damaged;
 mod devices;
@@ -9,6 +10,7 @@ mod directories;
 mod files;
 mod formats;
 mod freed;
+mod fsdax;
 mod harness;
 mod interplay;
 mod memory;
@@ -30,6 +32,7 @@ use crate::{Machine, Suite};
 pub const ALL: &[&Suite] = &[
     &memory::RETAINED_INITRD,
     &payload::SUITE,
+    &fsdax::SUITE,
     &files::SUITE,
     &stock::SUITE,
     &formats::SUITE,
@@ -39,6 +42,7 @@ pub const ALL: &[&Suite] = &[
     &reading::SUITE,
     &harness::SUITE,
     &regions::SUITE,
+    &carve_outs::SUITE,
     &damaged::SUITE,
     &options::SUITE,
     &xattrs::SUITE,

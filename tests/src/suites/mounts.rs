@@ -128,7 +128,7 @@ fn source_is_a_block_device() -> Result<()> {
         "/dev/ram0",
         "dax",
         Errno::NXIO,
-        &["/dev/ram0", "another driver"],
+        &["/dev/ram0", "no DAX device"],
     )
 }
 

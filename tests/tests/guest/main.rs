@@ -2,6 +2,7 @@
 
 //! Every guest test as a test of `cargo test`.
 
+mod benchmark;
 mod boots;
 mod images;
 mod plan;

@@ -17,7 +17,7 @@ use erodax_qemu::{Accelerator, Environment};
 use erodax_tests::suites;
 use libtest_mimic::{Arguments, Conclusion, Trial};
 
-use crate::{boots, results::Results, suite};
+use crate::{benchmark, boots, results::Results, suite};
 
 /// More VMs at once would fight for memory and for the processors of a small machine.
 const MAX_LANES: usize = 2;
@@ -47,6 +47,7 @@ pub fn jobs() -> Vec<Job> {
         .copied()
         .map(suite::job)
         .chain(boots::jobs())
+        .chain([benchmark::job()])
         .collect()
 }
 

@@ -92,13 +92,9 @@ fn run(port: &mut File, at: u64) -> Result<()> {
         meter: Meter::new()?,
     };
     for &column in &plan.columns {
-        bench
-            .column(column)
-            .with_context(|| format!("column {column}"))?;
-        if let (Some(phase), true) = (plan.profile, column != Column::FirstExec) {
-            bench
-                .profile(column, phase)
-                .with_context(|| format!("profile of {column}"))?;
+        if let Err(error) = bench.column(column, plan.profile) {
+            let message = format!("{error:#}");
+            protocol::send(bench.port, &Record::Broken { column, message })?;
         }
     }
     Ok(())
@@ -127,10 +123,15 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn column(&mut self, column: Column) -> Result<()> {
+    fn column(&mut self, column: Column, profile: Option<Phase>) -> Result<()> {
         if column == Column::FirstExec {
             return Ok(());
         }
+        self.measure(column)?;
+        profile.map_or(Ok(()), |phase| self.profile(column, phase))
+    }
+
+    fn measure(&mut self, column: Column) -> Result<()> {
         for _ in 0..column.rounds() {
             let tree = self.fresh_tree()?;
             let mut job = columns::prepare(column, &tree, &self.lists)?;

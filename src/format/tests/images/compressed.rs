@@ -2,7 +2,7 @@
 
 //! Images with compressed files.
 
-use crate::decode::{self, Seen};
+use crate::decode::{self, Decoding, Seen};
 use crate::tree::{content, Kind, Node, Tree};
 use crate::walk::{walk, Walked};
 use crate::{count_files, newer, run_mkfs, write_tree};
@@ -44,12 +44,18 @@ fn program(len: usize, seed: u32) -> Vec<u8> {
 
 /// Files of all sizes and of everything between zeros and noise.
 pub(crate) fn tree() -> Tree {
+    tree_up_to(3_000_000)
+}
+
+/// The same with a largest file of `max` bytes.
+fn tree_up_to(max: usize) -> Tree {
     let mut tree = Tree::new();
     let mut insert = |path: String, bytes| tree.insert(path, Node::new(Kind::File(bytes)));
     for (index, len) in [
         1, 100, 511, 512, 513, 3000, 4095, 4096, 4097, 8191, 8192, 10_000, 65_536, 100_000, 700_001,
     ]
     .into_iter()
+    .filter(|len| *len <= max)
     .enumerate()
     {
         insert(format!("text{len}"), content(len));
@@ -59,20 +65,17 @@ pub(crate) fn tree() -> Tree {
         );
         insert(format!("zeros{len}"), vec![0; len]);
     }
-    insert("large".to_owned(), program(3_000_000, 99));
+    let large = program(max, 99);
+    insert("large".to_owned(), large.clone());
     // Parts of it at other places, for deduplication.
-    let large = program(3_000_000, 99);
     let moved = [
         &program(5000, 7),
-        &large[100_000..900_000],
-        &large[40_000..45_000],
+        &large[max / 30..max / 10 * 3],
+        &large[max / 75..][..5000],
     ]
     .concat();
     insert("moved".to_owned(), moved);
-    insert(
-        "twice".to_owned(),
-        [&large[..300_000], &large[..300_000]].concat(),
-    );
+    insert("twice".to_owned(), large[..max / 10].repeat(2));
     for number in 0..60 {
         insert(format!("small{number}"), program(number * 37 + 1, 1000));
     }
@@ -89,7 +92,8 @@ fn compare(program: &Path, options: &[&str], tree: &Tree) -> (Walked, Seen) {
     let source = tempfile::tempdir().unwrap();
     write_tree(tree, source.path());
     let image = run_mkfs(program, options, source.path());
-    let walked = walk(&image[..]);
+    let image = Decoding::new(&image);
+    let walked = walk(&image);
     let mut seen = Seen::default();
     for (path, node) in tree {
         let Kind::File(expected) = &node.kind else {
@@ -98,9 +102,9 @@ fn compare(program: &Path, options: &[&str], tree: &Tree) -> (Walked, Seen) {
         let inode = &walked.inodes[path];
         assert_eq!(inode.size, u64::try_from(expected.len()).unwrap());
         let data = if inode.layout.is_compressed() {
-            decode::file(&image[..], &walked.sb, inode, &mut seen)
+            decode::file(&image, &walked.sb, inode, &mut seen)
         } else {
-            walked.data(&image[..], path)
+            walked.data(&image, path)
         };
         let data = data.unwrap_or_else(|error| panic!("{options:?}: {path}: {error}"));
         assert!(data == *expected, "{options:?}: {path} differs");
@@ -184,24 +188,35 @@ fn deduplicated() {
 
 #[test]
 fn other_algorithms() {
-    for (algorithm, names) in [
-        (Algorithm::Lzma, &["-zlzma"][..]),
-        (Algorithm::Deflate, &["-zdeflate", "-zlibdeflate"]),
-        (Algorithm::Zstd, &["-zzstd"]),
+    let tree = tree_up_to(200_000);
+    for (algorithm, name) in [
+        (Algorithm::Lzma, "-zlzma"),
+        (Algorithm::Deflate, "-zdeflate"),
+        (Algorithm::Deflate, "-zlibdeflate"),
+        (Algorithm::Zstd, "-zzstd"),
     ] {
-        for name in names {
-            for more in [
-                &[][..],
-                &["-C65536"],
-                &["-C65536", "-Ededupe,fragments"],
-                &["-Eztailpacking", "-b1024"],
-            ] {
-                let options = [&[*name], more].concat();
-                let (_, seen) = compare(&old(), &options, &tree());
-                assert!(seen.count(is_compressed(algorithm)) > 10, "{options:?}");
-            }
+        for more in [
+            &[][..],
+            &["-C65536", "-Ededupe,fragments"],
+            &["-Eztailpacking", "-b1024"],
+        ] {
+            let options = [&[name], more].concat();
+            let (_, seen) = compare(&old(), &options, &tree);
+            assert!(seen.count(is_compressed(algorithm)) > 2, "{options:?}");
         }
     }
+}
+
+/// Files in chunks beside compressed ones.
+#[test]
+fn beside_chunks() {
+    let options = ["-zlz4hc", "--chunksize=4096", "-Eforce-inode-blockmap"];
+    let (walked, _) = compare(&old(), &options, &tree_up_to(200_000));
+    let (chunks, others) = (
+        count_files(&walked, Layout::ChunkBased),
+        count_files(&walked, Layout::CompressedCompact),
+    );
+    assert!(chunks > 0, "{chunks} {others}");
 }
 
 /// Plain data is interlaced where there are fragments but no deduplication.

@@ -6,9 +6,13 @@
 use erodax_format::inode::Inode;
 use erodax_format::pcluster::{Algorithm, Cursor, Data, Encoded, Encoding, Pcluster, Place};
 use erodax_format::superblock::SuperBlock;
+use erodax_format::volume::DeviceSlot;
 use erodax_format::{Error, Image, Result, Volume};
 use liblzma::stream::{Action, Status, Stream};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::rc::Rc;
 
 const BAD_DATA: Error = Error::Corrupt("data that does not decode");
 
@@ -36,6 +40,65 @@ impl Seen {
             .iter()
             .filter(|pcluster| matches!(pcluster.data, Data::Fragment { .. }));
         fragments.count()
+    }
+}
+
+/// Files up to this size are decoded as a whole when something of them is read.
+const CACHED: u64 = 4 << 20;
+
+/// An image whose compressed data can be read.
+pub(crate) struct Decoding<'a> {
+    image: &'a [u8],
+    /// Files by their nid; `None` for those that do not decode as a whole.
+    files: RefCell<BTreeMap<u64, Option<Rc<[u8]>>>>,
+}
+
+impl<'a> Decoding<'a> {
+    pub(crate) fn new(image: &'a [u8]) -> Self {
+        Decoding {
+            image,
+            files: RefCell::default(),
+        }
+    }
+
+    fn file(&self, sb: &SuperBlock, inode: &Inode) -> Option<Rc<[u8]>> {
+        if inode.size > CACHED {
+            return None;
+        }
+        if let Some(file) = self.files.borrow().get(&inode.nid) {
+            return file.clone();
+        }
+        let bytes = file(self, sb, inode, &mut Seen::default()).ok();
+        let file: Option<Rc<[u8]>> = bytes.map(Rc::from);
+        self.files.borrow_mut().insert(inode.nid, file.clone());
+        file
+    }
+}
+
+impl Volume for Decoding<'_> {
+    type Device = [u8];
+
+    fn primary(&self) -> &[u8] {
+        self.image
+    }
+
+    fn extra(&self, _id: u16) -> Option<(&[u8], DeviceSlot)> {
+        None
+    }
+
+    fn read_compressed(
+        &self,
+        sb: &SuperBlock,
+        inode: &Inode,
+        pos: u64,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let len = to_u64(buf.len());
+        match self.file(sb, inode) {
+            Some(file) => buf.copy_from_slice(&file[to_usize(pos)..][..buf.len()]),
+            None => buf.copy_from_slice(&range(self, sb, inode, pos, len, &mut Seen::default())?),
+        }
+        Ok(())
     }
 }
 
@@ -67,30 +130,34 @@ pub(crate) fn range<V: Volume + ?Sized>(
         assert!(pcluster.start <= pos && pos < pcluster.start + pcluster.len);
         assert!(pcluster.start + pcluster.len <= inode.size);
         seen.pclusters.push(pcluster);
-        let skip = to_usize(pos - pcluster.start);
-        let decoded = decode(volume, sb, &pcluster)?;
-        bytes.extend(&decoded[skip..]);
+        let skip = pos - pcluster.start;
+        let wanted = (pcluster.len - skip).min(start + len - pos);
+        match &pcluster.data {
+            Data::Hole => bytes.resize(bytes.len() + to_usize(wanted), 0),
+            Data::Fragment { offset } => {
+                let packed = sb.packed().expect("checked already");
+                let mut part = vec![0; to_usize(wanted)];
+                let read = packed.read_data(volume, sb, offset + skip, &mut part)?;
+                if read < part.len() {
+                    return Err(BAD_DATA);
+                }
+                bytes.extend(part);
+            }
+            Data::Encoded(encoded) => {
+                let decoded = decode(volume, sb, &pcluster, encoded)?;
+                bytes.extend(&decoded[to_usize(skip)..][..to_usize(wanted)]);
+            }
+        }
     }
-    bytes.truncate(to_usize(len));
     Ok(bytes)
 }
 
-fn decode<V: Volume + ?Sized>(volume: &V, sb: &SuperBlock, pcluster: &Pcluster) -> Result<Vec<u8>> {
-    let encoded = match &pcluster.data {
-        Data::Hole => return Ok(vec![0; to_usize(pcluster.len)]),
-        Data::Fragment { offset } => {
-            let packed = sb.packed().expect("checked already");
-            return range(
-                volume,
-                sb,
-                packed,
-                *offset,
-                pcluster.len,
-                &mut Seen::default(),
-            );
-        }
-        Data::Encoded(encoded) => encoded,
-    };
+fn decode<V: Volume + ?Sized>(
+    volume: &V,
+    sb: &SuperBlock,
+    pcluster: &Pcluster,
+    encoded: &Encoded,
+) -> Result<Vec<u8>> {
     let (offset, input) = read(volume, sb, encoded)?;
     let Encoding::Compressed(algorithm) = encoded.encoding else {
         let mut bytes = Vec::new();

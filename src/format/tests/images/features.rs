@@ -44,6 +44,7 @@ fn chunks() {
     ] {
         let image = mkfs(&options, source.path());
         let walked = walk(&image[..]);
+        assert!(walked.sb.has_chunked_files());
         let inode = &walked.inodes["file300000"];
         assert_eq!(inode.layout, Layout::ChunkBased);
         assert_eq!(inode.chunk_size(&walked.sb), Some(size), "{options:?}");
@@ -58,6 +59,8 @@ fn chunks() {
             assert_eq!(first, Ok(Extent::Hole { len: 4 * 4096 }));
         }
     }
+    let flat = mkfs(&[], source.path());
+    assert!(!walk(&flat[..]).sb.has_chunked_files());
 }
 
 /// An image, and the device with its data.

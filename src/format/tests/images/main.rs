@@ -10,10 +10,11 @@ mod newer;
 mod tree;
 mod walk;
 
+use decode::Decoding;
 use erodax_format::inode::{FileType, Inode, Layout};
 use erodax_format::newc::{self, Walk};
 use erodax_format::superblock::{self, SuperBlock};
-use erodax_format::{Error, Image};
+use erodax_format::{Error, Image, Volume};
 use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
@@ -61,8 +62,12 @@ fn run_mkfs_tree(program: &Path, options: &[&str], tree: &Tree) -> Vec<u8> {
 
 /// Compares a whole image with the tree that it was made of.
 fn compare(image: &[u8], tree: &Tree, times: bool) -> Walked {
+    compare_volume(image, tree, times)
+}
+
+fn compare_volume<V: Volume + ?Sized>(image: &V, tree: &Tree, times: bool) -> Walked {
     let walked = walk(image);
-    assert_eq!(walked.sb.size(), u64::try_from(image.len()).unwrap());
+    assert_eq!(walked.sb.size(), image.primary().len());
     let paths: Vec<_> = walked
         .inodes
         .keys()
@@ -92,7 +97,7 @@ fn compare(image: &[u8], tree: &Tree, times: bool) -> Walked {
     walked
 }
 
-fn compare_kind(image: &[u8], walked: &Walked, path: &str, kind: &Kind) {
+fn compare_kind<V: Volume + ?Sized>(image: &V, walked: &Walked, path: &str, kind: &Kind) {
     let inode = &walked.inodes[path];
     let (file_type, rdev) = match kind {
         Kind::File(body) => {
@@ -341,6 +346,22 @@ fn chunked() -> &'static [u8] {
     })
 }
 
+/// The same files compressed, in every way at once that one image can have.
+fn compressed() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let source = tempfile::tempdir().unwrap();
+        write_tree(&example(false), source.path());
+        let options = [
+            "-Enosbcrc,ztailpacking,fragments",
+            "-zlz4hc",
+            "-C16384",
+            "-b1024",
+        ];
+        mkfs(&options, source.path())
+    })
+}
+
 fn small_tree() -> Tree {
     let mut tree = example(true);
     tree.extend(features::tree_with_xattrs());
@@ -366,6 +387,7 @@ fn unchanged_images_survive() {
     assert!(survive(sample()) > 500);
     assert!(survive(unsealed()) > 500);
     assert!(survive(chunked()) > 500);
+    assert!(survive(&Decoding::new(compressed())) > 500);
 }
 
 proptest! {
@@ -414,5 +436,21 @@ proptest! {
             }
         }
         survive(&bytes[..]);
+    }
+}
+
+proptest! {
+    // Each decodes a lot.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn changed_compressed_images(
+        changes in prop::collection::vec((place(compressed().len()), any::<u8>()), 1..40),
+    ) {
+        let mut image = compressed().to_vec();
+        for (place, value) in changes {
+            image[place] = value;
+        }
+        survive(&Decoding::new(&image));
     }
 }

@@ -2,10 +2,12 @@
 
 //! Images that only mkfs.erofs 1.9 can make; `ERODAX_MKFS_NEW` is the program.
 
+use crate::decode::Decoding;
 use crate::features::{compare_xattrs, tree_with_xattrs};
 use crate::tree::{example, Tree};
 use crate::walk::Walked;
-use crate::{compare, run_mkfs, run_mkfs_tree, write_tree};
+use crate::{compare, compare_volume, run_mkfs, run_mkfs_tree, write_tree};
+use erodax_format::dir;
 use erodax_format::inode::{Inode, Layout};
 use erodax_format::superblock::SuperBlock;
 use erodax_format::Error;
@@ -52,10 +54,46 @@ fn metabox() {
 
 #[test]
 fn compressed_metabox() {
-    let image = mkfs(&["-zlz4", "-m4096"], &example(true));
+    let tree = example(true);
+    let image = mkfs(&["-zlz4", "-m4096"], &tree);
     let sb = SuperBlock::read(&image[..]).unwrap();
     let error = Inode::read(&image[..], &sb, sb.root_nid()).unwrap_err();
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    for options in [
+        &["-zlz4", "-m4096"][..],
+        &["-zlz4hc", "-m4096", "-Eztailpacking", "-C65536"],
+        &["-zlz4", "-m4096:zstd"],
+        &["-zlz4hc", "-m1024", "-b1024"],
+    ] {
+        let image = mkfs(options, &tree);
+        let walked = compare_volume(&Decoding::new(&image), &tree, true);
+        assert!(walked.sb.root_nid() & IN_METABOX != 0, "{options:?}");
+        let metabox = walked.sb.metabox().unwrap();
+        assert!(metabox.layout.is_compressed(), "{options:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs ERODAX_MKFS_NEW"]
+fn compressed_directories() {
+    let tree = example(true);
+    for options in [
+        &["-zlz4hc"][..],
+        &["-zlz4hc", "-Eall-fragments"],
+        &["-zlz4hc", "-Eall-fragments", "-C65536"],
+        &["-zlz4", "-Efragments", "-b512"],
+        &["-zlz4", "-Eztailpacking,dot-omitted"],
+        &["-zlz4", "-m4096"],
+        &["-zlz4hc", "-E48bit"],
+    ] {
+        let options = [options, &["--zD"]].concat();
+        let image = mkfs(&options, &tree);
+        let walked = compare_volume(&Decoding::new(&image), &tree, true);
+        let many = &walked.inodes["many"];
+        assert!(many.layout.is_compressed(), "{options:?}");
+        let found = dir::lookup(&image[..], &walked.sb, many, b"entry number 1");
+        assert!(matches!(found, Err(Error::Unsupported(_))), "{options:?}");
+    }
 }
 
 #[test]

@@ -193,12 +193,12 @@ fn check_file(file: &File, whole: &[u8]) -> Result<()> {
 }
 
 /// Signal numbers, the same on every architecture that the tests run on.
-mod signal {
-    pub(super) const BUS: i32 = 7;
+pub(super) mod signal {
+    pub(in crate::suites) const BUS: i32 = 7;
     pub(super) const SEGV: i32 = 11;
 }
 
-fn check_dies<T>(signal: i32, body: impl FnOnce() -> T) -> Result<()> {
+pub(super) fn check_dies<T>(signal: i32, body: impl FnOnce() -> T) -> Result<()> {
     let status = in_child(|| {
         body();
         Ok(())

@@ -45,6 +45,7 @@ pub(crate) fn scenario(
     let mut scenario = Scenario::new(suite.name, initrd);
     scenario.memory_mib = machine.memory_mib;
     scenario.cpus = machine.cpus;
+    scenario.virtio_pmem_mib = machine.virtio_pmem_mib;
     scenario.cmdline = machine
         .cmdline
         .iter()

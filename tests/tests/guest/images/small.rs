@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The directory of the small images.
+//! The directories that images are made of by `erodax pack`.
 
 use std::{fs, path::PathBuf};
 

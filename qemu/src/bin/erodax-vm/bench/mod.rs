@@ -16,11 +16,12 @@ use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
     thread,
+    time::Instant,
 };
 
 use anyhow::{bail, Context, Result};
 use clap::Args;
-use erodax_bench::{Column, Phase};
+use erodax_bench::{Column, Phase, Record};
 use erodax_qemu::{Environment, Strings};
 
 use figures::{Baseline, Figures};
@@ -108,7 +109,7 @@ fn select(names: &[String]) -> Result<Vec<&'static Row>> {
     names.iter().map(find).collect()
 }
 
-type Outcome = (Task, Result<Vec<erodax_bench::Record>>);
+type Outcome = (Task, Result<Vec<Record>>);
 
 /// The results are in the order of the tasks.
 fn run_all(
@@ -129,9 +130,12 @@ fn run_all(
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some((at, task)) = next() {
+                    let start = Instant::now();
                     let result = task.run(environment, payload);
-                    if let Err(error) = &result {
-                        eprintln!("{}: {error:#}", task.row.name);
+                    let seconds = start.elapsed().as_secs();
+                    match &result {
+                        Ok(_) => eprintln!("{}: {seconds} s", task.row.name),
+                        Err(error) => eprintln!("{}: {error:#}", task.row.name),
                     }
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                     done.push((at, (task, result)));
@@ -142,6 +146,14 @@ fn run_all(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// Columns that a machine could not measure.
+fn broken(records: &[Record]) -> impl Iterator<Item = (Column, &str)> {
+    records.iter().filter_map(|record| match record {
+        Record::Broken { column, message } => Some((*column, message.as_str())),
+        _ => None,
+    })
 }
 
 fn report(
@@ -165,6 +177,10 @@ fn report(
         let Some(baseline) = &baseline else {
             bail!("an empty initramfs could not be measured, and nothing compared with it");
         };
+        for (column, message) in broken(&records) {
+            complete = false;
+            eprintln!("{}: column {column}: {message}", task.row.name);
+        }
         let figures = Figures::new(task.row, &records, baseline)?;
         match measured.last_mut() {
             Some(words) if task.strings == Strings::Bytes && words.row.name == task.row.name => {

@@ -86,7 +86,10 @@ fn show(records: &[Record], wanted: Phase) -> Result<String> {
         } => Some((functions, *samples, *lost, *rounds)),
         _ => None,
     }) else {
-        bail!("the guest took no profile");
+        match super::broken(records).next() {
+            Some((column, message)) => bail!("column {column}: {message}"),
+            None => bail!("the guest took no profile"),
+        }
     };
     let each = cost(records, wanted)?;
     let mut lines: Vec<Function> = functions

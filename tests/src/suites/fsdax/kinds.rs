@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kinds of DAX devices, and how each is set up with an image on it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Seek, SeekFrom, Write},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{ensure, Context, Result};
+use erodax_agent::guest::{
+    mapping::{MapFlags, Mapping, ProtFlags},
+    module::{self, Module},
+};
+
+use crate::erodax::Device;
+
+/// Memory that nd_e820 and ramdax find, and memory for `dax_hmem`, both kept from the kernel's
+/// own use.
+pub(super) const CMDLINE: &[&str] = &[
+    "retain_initrd",
+    "memmap=96M!0x20000000",
+    "memmap=64M%0x28000000-1+0xefffffff",
+];
+/// Memory of the machine: the initrd lies at its end, above those two.
+pub(super) const MEMORY_MIB: u32 = 1024;
+/// Memory of the virtio-pmem device.
+pub(super) const VIRTIO_PMEM_MIB: u32 = 64;
+
+pub(super) const MODULES: &[&str] = &[
+    "brd",
+    "nd_e820",
+    "ramdax",
+    "nd_pmem",
+    "virtio_pmem",
+    "dax_hmem",
+    "device_dax",
+    "fsdev_dax",
+];
+
+/// The block device of each pmem driver.
+pub(super) const PMEM: &str = "/dev/pmem0";
+
+const E820_DRIVER: &str = "/sys/bus/platform/drivers/e820_pmem";
+const PMEM_DRIVER: &str = "/sys/bus/nd/drivers/nd_pmem";
+const NVDIMMS: &str = "/sys/bus/nd/devices";
+const DAX_DRIVERS: &str = "/sys/bus/dax/drivers";
+/// Where 2 MiB pages begin.
+pub(super) const HUGE: u64 = 2 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `memmap=NN!ADDR`, all of it one block device.
+    E820,
+    /// The same memory as a ramdax device with a namespace in mode fsdax.
+    Ramdax,
+    /// QEMU's virtio-pmem.
+    Virtio,
+    /// A character device of the DAX bus, bound to `fsdev_dax`.
+    Fsdev,
+}
+
+pub(super) const ALL: [Kind; 4] = [Kind::E820, Kind::Ramdax, Kind::Virtio, Kind::Fsdev];
+pub(super) const DISKS: [Kind; 3] = [Kind::E820, Kind::Ramdax, Kind::Virtio];
+
+/// A device that was set up; on drop it is taken apart, and its modules are unloaded.
+pub(super) struct Source {
+    pub(super) node: PathBuf,
+    /// Of what offers the device to its driver.
+    provider: Provider,
+    modules: Vec<Module>,
+}
+
+/// A driver whose devices are taken from it on drop: they hold its module.
+struct Provider(&'static str);
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        // What then cannot be unloaded is reported as left behind.
+        let _ = unbind_all(self.0);
+    }
+}
+
+impl Source {
+    /// Takes the device apart and unloads its modules, all of which must be possible.
+    pub(super) fn remove(self) -> Result<()> {
+        drop(self.provider);
+        for module in self.modules {
+            unload(module)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the device from its driver, whatever uses it.
+    pub(super) fn unplug(&self) -> Result<()> {
+        unbind_all(if self.node == Path::new(PMEM) {
+            PMEM_DRIVER
+        } else {
+            "/sys/bus/dax/drivers/fsdev_dax"
+        })
+    }
+}
+
+/// Takes all devices from a driver.
+fn unbind_all(driver: &str) -> Result<()> {
+    for entry in fs::read_dir(driver)? {
+        let name = entry?.file_name();
+        if Path::new(driver).join(&name).join("subsystem").exists() && name != "module" {
+            fs::write(Path::new(driver).join("unbind"), name.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn unload(module: Module) -> Result<()> {
+    let name = format!("{module:?}");
+    module
+        .remove()
+        .map_err(|(_, errno)| errno)
+        .with_context(|| format!("rmmod of {name}"))
+}
+
+impl Kind {
+    /// Sets the device up with an image on it, `offset` bytes from its start. The module must be
+    /// loaded with the initrd's images.
+    pub(super) fn with_image(self, image: &str, offset: u64) -> Result<Source> {
+        self.with_bytes(&bytes_of(image)?, offset)
+    }
+
+    /// Sets the device up with these bytes on it, zeros before them.
+    pub(super) fn with_bytes(self, bytes: &[u8], offset: u64) -> Result<Source> {
+        let bytes = [&vec![0; offset as usize], bytes].concat();
+        if self == Self::Fsdev {
+            return with_fsdev(&bytes);
+        }
+        let source = self.set_up()?;
+        write(&source.node, &bytes, 0)?;
+        Ok(source)
+    }
+
+    /// Sets the block device up.
+    pub(super) fn set_up(self) -> Result<Source> {
+        match self {
+            Self::E820 => with_modules(&["nd_e820", "nd_pmem"], E820_DRIVER, || Ok(())),
+            Self::Ramdax => ramdax(|| fsdax_namespace("2c1a6f57-0d7e-4f9b-8a55-0e7d53b1a001")),
+            Self::Virtio => {
+                let driver = "/sys/bus/virtio/drivers/virtio_pmem";
+                with_modules(&["virtio_pmem", "nd_pmem"], driver, || Ok(()))
+            }
+            Self::Fsdev => anyhow::bail!("no block device"),
+        }
+    }
+}
+
+/// The bytes of an image in the initrd.
+pub(super) fn bytes_of(image: &str) -> Result<Vec<u8>> {
+    Ok(fs::read(Device::of(image)?.node)?)
+}
+
+/// Writes to a device, and all the way to its memory.
+pub(super) fn write(node: &Path, bytes: &[u8], offset: u64) -> Result<()> {
+    let mut device = OpenOptions::new().write(true).open(node)?;
+    device.seek(SeekFrom::Start(offset))?;
+    device.write_all(bytes)?;
+    Ok(device.sync_all()?)
+}
+
+/// Loads modules, which are unloaded from the last to the first, and configures what they make,
+/// until there is [`PMEM`].
+fn with_modules(
+    names: &[&str],
+    provider: &'static str,
+    configure: impl FnOnce() -> Result<()>,
+) -> Result<Source> {
+    let mut modules = Vec::new();
+    for name in names {
+        modules.splice(0..0, module::load(name)?);
+    }
+    let source = Source {
+        node: PMEM.into(),
+        provider: Provider(provider),
+        modules,
+    };
+    configure()?;
+    wait_for(&source.node)?;
+    Ok(source)
+}
+
+/// The memory as a ramdax device, with a namespace that `configure` makes.
+pub(super) fn ramdax(configure: impl FnOnce() -> Result<()>) -> Result<Source> {
+    forget_namespaces()?;
+    let claim = |driver: &str| {
+        fs::write(
+            "/sys/bus/platform/devices/e820_pmem/driver_override",
+            driver,
+        )
+    };
+    let driver = "/sys/bus/platform/drivers/ramdax";
+    let made = with_modules(&["ramdax", "nd_pmem"], driver, || {
+        claim("ramdax\n")?;
+        fs::write("/sys/bus/platform/drivers_probe", "e820_pmem")?;
+        configure()
+    });
+    claim("\n")?;
+    made
+}
+
+/// Namespaces are recorded in the memory itself, at its end, and in themselves.
+fn forget_namespaces() -> Result<()> {
+    let source = Kind::E820.set_up()?;
+    let end = File::open(&source.node)?.seek(SeekFrom::End(0))?;
+    for start in [0, end - HUGE] {
+        write(&source.node, &vec![0; HUGE as usize], start)?;
+    }
+    source.remove()
+}
+
+const NAMESPACE: &str = "namespace0.0";
+const NAMESPACE_SIZE: u64 = 64 << 20;
+
+fn set(object: &str, attribute: &str, value: impl ToString) -> Result<()> {
+    let path = Path::new(NVDIMMS).join(object).join(attribute);
+    fs::write(&path, value.to_string()).with_context(|| path.display().to_string())
+}
+
+fn bind(object: &str) -> Result<()> {
+    Ok(fs::write(Path::new(PMEM_DRIVER).join("bind"), object)?)
+}
+
+fn raw_namespace_settings() -> Result<()> {
+    wait_for(&Path::new(NVDIMMS).join(NAMESPACE).join("size"))?;
+    set(NAMESPACE, "uuid", "7a0f3f0e-52f7-4f80-9e0b-6f3f5d4e7c10")?;
+    set(NAMESPACE, "size", NAMESPACE_SIZE)
+}
+
+/// A namespace without pages.
+pub(super) fn raw_namespace() -> Result<()> {
+    raw_namespace_settings()?;
+    bind(NAMESPACE)
+}
+
+/// A namespace whose pages are described in RAM.
+fn fsdax_namespace(uuid: &str) -> Result<()> {
+    const SEED: &str = "pfn0.0";
+    raw_namespace_settings()?;
+    set(SEED, "mode", "ram")?;
+    set(SEED, "align", HUGE)?;
+    set(SEED, "uuid", uuid)?;
+    set(SEED, "namespace", NAMESPACE)?;
+    bind(SEED)
+}
+
+/// Puts an image into the memory while `device_dax` has it, which can be mapped for writing, and
+/// hands it over to `fsdev_dax`.
+fn with_fsdev(bytes: &[u8]) -> Result<Source> {
+    let mut modules = module::load("fsdev_dax")?;
+    modules.extend(module::load("device_dax")?);
+    modules.splice(0..0, module::load("dax_hmem")?);
+    let provider = Provider("/sys/bus/platform/drivers/hmem");
+    let source = Source {
+        node: hand_over("fsdev_dax", "device_dax")?,
+        provider,
+        modules,
+    };
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&source.node)?;
+    let len = bytes.len().next_multiple_of(HUGE as usize);
+    let write = ProtFlags::READ | ProtFlags::WRITE;
+    let mut map = Mapping::new(&device, 0, len, write, MapFlags::SHARED)?;
+    map.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+    drop((map, device));
+    hand_over("device_dax", "fsdev_dax")?;
+    Ok(source)
+}
+
+/// Takes the DAX device from one driver and gives it to another; returns its node.
+pub(super) fn hand_over(from: &str, to: &str) -> Result<PathBuf> {
+    let devices = fs::read_dir("/sys/bus/dax/devices")?.next();
+    let device = devices.context("no DAX device")??.file_name();
+    let driver = |name: &str, file: &str| Path::new(DAX_DRIVERS).join(name).join(file);
+    // Bound or not, known or not.
+    let _ = fs::write(driver(from, "unbind"), device.as_bytes());
+    let _ = fs::write(driver(from, "remove_id"), device.as_bytes());
+    fs::write(driver(to, "new_id"), device.as_bytes())
+        .with_context(|| format!("{device:?} for {to}"))?;
+    let node = Path::new("/dev").join(device);
+    wait_for(&node)?;
+    Ok(node)
+}
+
+fn wait_for(path: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !path.exists() {
+        ensure!(Instant::now() < deadline, "no {}", path.display());
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Two partitions: one at a multiple of 2 MiB, one at an odd sector. As they are looked for when
+/// the device appears, it is made anew.
+pub(super) fn with_partitions() -> Result<Source> {
+    let source = Kind::E820.set_up()?;
+    let mut sector = [0; 512];
+    for (entry, first, count) in [(0, 4096_u32, 65_536_u32), (1, 69_633, 65_536)] {
+        let at = 446 + 16 * entry;
+        sector[at + 4] = 0x83;
+        sector[at + 8..at + 12].copy_from_slice(&first.to_le_bytes());
+        sector[at + 12..at + 16].copy_from_slice(&count.to_le_bytes());
+    }
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    write(&source.node, &sector, 0)?;
+    source.remove()?;
+    let source = Kind::E820.set_up()?;
+    wait_for(Path::new("/dev/pmem0p2"))?;
+    Ok(source)
+}
