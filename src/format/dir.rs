@@ -211,7 +211,7 @@ impl Block {
     }
 
     /// The name of the dirent at byte `dirent` of the block.
-    #[inline]
+    #[inline(always)]
     fn name_of<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<Name> {
         let at = self.at(dirent.wrapping_add(NAMEOFF_OFFSET));
         if dirent.wrapping_add(DIRENT_SIZE) < self.names {
@@ -241,7 +241,7 @@ impl Block {
     }
 
     /// What a lookup finds at byte `dirent` of the block.
-    #[inline]
+    #[inline(always)]
     fn target<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<Found> {
         let raw = self.dirent(image, dirent)?;
         let behind = dirent.wrapping_add(DIRENT_SIZE);
@@ -260,7 +260,7 @@ impl Block {
 
 impl Name {
     /// How the name orders against `wanted`.
-    #[inline]
+    #[inline(always)]
     fn cmp<I: Image + ?Sized>(&self, image: &I, wanted: &[u8]) -> Result<Ordering> {
         if self.last {
             self.cmp_open(image, wanted)
