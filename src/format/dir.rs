@@ -69,8 +69,8 @@ const BAD_LENGTH: Error = Error::Corrupt("dirent with a name of 0 or over 255 by
 struct Block {
     /// Where in the directory it starts.
     pos: u64,
-    /// The device that it is on; `None` if it is in the directory's decoded data.
-    device: Option<u16>,
+    /// The device that it is on; 0 if it is in the directory's decoded data.
+    device: u16,
     /// Where on the device, or in that data, it starts.
     start: u64,
     /// Its size in bytes: the block size, or less for the last one.
@@ -109,7 +109,9 @@ struct Stored<'a, V: ?Sized> {
 impl<V: Volume + ?Sized> Blocks for Stored<'_, V> {
     type Image = V::Device;
 
-    #[inline]
+    // Always inline, as all between here and the functions that others call: each of those is there
+    // for two kinds of blocks, which must not make the one of them slower that is used most.
+    #[inline(always)]
     fn open(&self, pos: u64) -> Result<(Block, &V::Device)> {
         let Stored { volume, sb, dir } = *self;
         let block_size = u64::from(sb.block_size());
@@ -127,18 +129,18 @@ impl<V: Volume + ?Sized> Blocks for Stored<'_, V> {
             return Err(Error::OutOfBounds);
         }
         let image = volume.device(device)?;
-        let block = Block::read(image, pos, Some(device), start, size)?;
+        let block = Block::read(image, pos, device, start, size)?;
         Ok((block, image))
     }
 }
 
 impl Block {
     /// The block that starts at `pos`: `len` bytes from `start` on.
-    #[inline]
+    #[inline(always)]
     fn read<I: Image + ?Sized>(
         image: &I,
         pos: u64,
-        device: Option<u16>,
+        device: u16,
         start: u64,
         len: u64,
     ) -> Result<Self> {
@@ -383,7 +385,7 @@ pub fn lookup_near<V: Volume + ?Sized>(
 }
 
 /// See [`lookup_near`].
-#[inline]
+#[inline(always)]
 fn search_near<B: Blocks>(
     blocks: &B,
     sb: &SuperBlock,
@@ -399,7 +401,7 @@ fn search_near<B: Blocks>(
 }
 
 /// The dirent at `cookie`, if there is one and it has that name.
-#[inline]
+#[inline(always)]
 fn look_at<B: Blocks>(
     blocks: &B,
     sb: &SuperBlock,
