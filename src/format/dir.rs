@@ -109,9 +109,8 @@ struct Stored<'a, V: ?Sized> {
 impl<V: Volume + ?Sized> Blocks for Stored<'_, V> {
     type Image = V::Device;
 
-    // Always inline, as all between here and the functions that others call: each of those is there
-    // for two kinds of blocks, which must not make the one of them slower that is used most.
-    #[inline(always)]
+    // Not inline: every search opens several.
+    #[inline(never)]
     fn open(&self, pos: u64) -> Result<(Block, &V::Device)> {
         let Stored { volume, sb, dir } = *self;
         let block_size = u64::from(sb.block_size());
@@ -385,7 +384,7 @@ pub fn lookup_near<V: Volume + ?Sized>(
 }
 
 /// See [`lookup_near`].
-#[inline(always)]
+#[inline]
 fn search_near<B: Blocks>(
     blocks: &B,
     sb: &SuperBlock,
@@ -401,7 +400,7 @@ fn search_near<B: Blocks>(
 }
 
 /// The dirent at `cookie`, if there is one and it has that name.
-#[inline(always)]
+#[inline]
 fn look_at<B: Blocks>(
     blocks: &B,
     sb: &SuperBlock,

@@ -160,7 +160,8 @@ impl Cursor {
     ///
     /// [`Error::Corrupt`] if the dirent, its name or the head of its block contradicts the format,
     /// and the errors of [`Inode::extent_at`]. The cursor does not get past it.
-    #[inline]
+    // Always inline: a record is handed over in registers then.
+    #[inline(always)]
     pub fn advance<V: Volume + ?Sized>(
         &mut self,
         volume: &V,
@@ -178,7 +179,6 @@ impl Cursor {
     }
 
     /// The entry of the dirent that was read ahead, if there is one; reads the next one of the block.
-    // Always inline: it is in two functions, of which one is for each entry of most directories.
     #[inline(always)]
     fn step<I: Image + ?Sized>(&mut self, image: &I) -> Result<Option<Record>> {
         let Some(ahead) = &mut self.ahead else {
