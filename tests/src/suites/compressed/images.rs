@@ -11,7 +11,6 @@ mod bits {
     pub(super) const ZTAILPACKING: u32 = 1 << 4;
     pub(super) const FRAGMENTS_OR_DEDUPE: u32 = 1 << 5;
     pub(super) const WIDE: u32 = 1 << 7;
-    pub(super) const METABOX: u32 = 1 << 8;
 }
 
 const fn of(
@@ -47,7 +46,7 @@ pub(super) const LZ4: [Image; 6] = [
     stable("lz4hc", &["-zlz4hc"]),
     stable("lz4hc-64k", &["-zlz4hc", "-C65536"]),
     stable("lz4hc-1m", &["-zlz4hc", "-C1048576"]),
-    stable("lz4hc-legacy", &["-zlz4hc", "-C65536", "-Elegacy-compress"]),
+    next("lz4hc-legacy", &["-zlz4hc", "-C65536", "-Elegacy-compress"]),
     stable("lz4-tails", &["-zlz4", "-Eztailpacking"]),
 ];
 
@@ -62,7 +61,7 @@ pub(super) const SMALL_BLOCKS: [Image; 3] = [
 
 pub(super) const SHARED: [Image; 5] = [
     stable("fragments", &["-zlz4hc", "-Efragments", "-C65536"]),
-    stable(
+    next(
         "fragments-legacy",
         &["-zlz4", "-Efragments,legacy-compress"],
     ),
@@ -102,16 +101,8 @@ pub(super) const EXTENTS: [Image; 5] = [
     next("extents-lzma", &["-zlzma", "-C1048576", "-E48bit"]),
 ];
 
-/// Metadata that is elsewhere or compressed itself.
-pub(super) const METADATA: [Image; 4] = [
-    next("lz4-zone", &["-zlz4hc", "--MZ"]),
-    next("lz4-metabox", &["-zlz4hc", "-m4096"]),
-    next("metabox-lz4", &["-zlz4hc", "-m4096:lz4hc"]),
-    next(
-        "metabox-lz4-fragments",
-        &["-zlz4hc", "-m4096:lz4hc", "-E48bit", "-Efragments"],
-    ),
-];
+/// Metadata that is elsewhere.
+pub(super) const METADATA: [Image; 1] = [next("lz4-zone", &["-zlz4hc", "--MZ"])];
 
 /// Each algorithm, with a broken stream.
 pub(super) const BROKEN: [Image; 4] = [
@@ -121,8 +112,14 @@ pub(super) const BROKEN: [Image; 4] = [
     broken("broken-zstd", &["-zzstd", "-C16384"]),
 ];
 
+/// LZ4 streams at the begin of their blocks, not at the end, which stock EROFS has given up.
+pub(super) const UNPADDED: [Image; 2] = [
+    stable("unpadded", &["-zlz4hc", "-Elegacy-compress"]),
+    stable("unpadded-64k", &["-zlz4hc", "-Elegacy-compress", "-C65536"]),
+];
+
 /// Which images must have which features, compatible ones and others.
-pub(super) const FEATURES: [(&str, u32, u32); 10] = [
+pub(super) const FEATURES: [(&str, u32, u32); 8] = [
     ("lz4", 0, bits::LZ4_0PADDING),
     ("lz4hc-64k", 0, bits::COMPR_CFGS),
     ("lz4-tails", 0, bits::ZTAILPACKING),
@@ -131,12 +128,10 @@ pub(super) const FEATURES: [(&str, u32, u32); 10] = [
     ("lzma", 0, bits::COMPR_CFGS),
     ("extents", 0, bits::WIDE),
     ("extents-lzma", 0, bits::WIDE | bits::COMPR_CFGS),
-    ("lz4-metabox", 0, bits::METABOX),
-    ("metabox-lz4", 0, bits::METABOX),
 ];
 
 /// Every image of the suite.
-pub(super) const ALL: [Image; 33] = concatenated(&[
+pub(super) const ALL: [Image; 32] = concatenated(&[
     &LZ4,
     &SMALL_BLOCKS,
     &SHARED,
@@ -144,4 +139,5 @@ pub(super) const ALL: [Image; 33] = concatenated(&[
     &EXTENTS,
     &METADATA,
     &BROKEN,
+    &UNPADDED,
 ]);

@@ -64,9 +64,13 @@ pub(super) fn concurrent_readers() -> Result<()> {
     })
 }
 
-/// Drops what is clean in the page cache, without a line in the kernel log.
+/// Drops what is clean in the page cache.
 fn drop_caches() -> Result<()> {
-    fs::write("/proc/sys/vm/drop_caches", "5").context("drop_caches")
+    // Without a line in the kernel log, from now on.
+    for value in ["4", "1"] {
+        fs::write("/proc/sys/vm/drop_caches", value).context("drop_caches")?;
+    }
+    Ok(())
 }
 
 /// Readers who may have less memory than there are bytes in the files.

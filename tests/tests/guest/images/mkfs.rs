@@ -57,7 +57,9 @@ pub(super) fn image(
             Data::Archive => return maker.index_of_archive(image, &tar),
             Data::Layers => return maker.merged(image, nodes),
         }
-        check(image)?;
+        if !has_unpadded_streams(declared) {
+            check(image)?;
+        }
         match declared.craft {
             None => Ok(()),
             Some(Craft::Garbage) => garbage::put_after_files(image, zoo::contents(nodes)),
@@ -73,6 +75,13 @@ fn program(maker: Maker) -> Result<PathBuf> {
             .map(Into::into)
             .context("ERODAX_MKFS_NEW is not set: start it with `make test`, which sets it"),
     }
+}
+
+/// Whether LZ4 streams are at the begin of their blocks: newer ones of fsck.erofs take what follows
+/// for a part of them.
+fn has_unpadded_streams(declared: &Zoo) -> bool {
+    let is_legacy = |option: &&str| option.contains("legacy-compress");
+    declared.maker == Maker::Stable && declared.mkfs.iter().any(is_legacy)
 }
 
 /// Has fsck.erofs decode all of an image: where mkfs.erofs makes a wrong one, no driver can read it.
