@@ -220,7 +220,7 @@ impl FsDax {
         enough as u64
     }
 
-    /// The memory, which may be looked at inside of [`Self::while_alive`] only.
+    /// The memory, which may be looked at only as long as [`Self::alive`] is held.
     pub(super) fn memory(&self) -> Memory {
         self.memory
     }
@@ -239,10 +239,10 @@ impl FsDax {
         self.is_gone.load(Ordering::Acquire)
     }
 
-    /// Does something while the device stays; None if it is gone.
-    pub(super) fn while_alive<R>(&self, body: impl FnOnce() -> R) -> Option<R> {
-        let _alive = Alive::lock(self.device)?;
-        Some(body())
+    /// Makes the device stay; None if it is gone.
+    #[cold]
+    pub(super) fn alive(&self) -> Option<Alive> {
+        Alive::lock(self.device)
     }
 
     /// What `fs/dax.c` may map of a run of the memory, from `position` in the file on: whole
@@ -336,7 +336,7 @@ impl Drop for FsDax {
 }
 
 /// The DAX read lock, held on a device that is alive.
-struct Alive(c_int);
+pub(super) struct Alive(c_int);
 
 impl Alive {
     /// None if the device is not alive.

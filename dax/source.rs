@@ -336,14 +336,13 @@ impl View {
     }
 
     /// Looks at the image's bytes, if they are there.
-    #[inline]
+    #[inline(always)]
     fn with<R>(&self, look: impl FnOnce(&Memory) -> R) -> Result<R, FormatError> {
-        match &self.owner {
-            Owner::Region(_) => Ok(look(&self.memory)),
-            Owner::Device(device) => device
-                .while_alive(|| look(&self.memory))
-                .ok_or(FormatError::NoDevice),
-        }
+        let _alive = match &self.owner {
+            Owner::Region(_) => None,
+            Owner::Device(device) => Some(device.alive().ok_or(FormatError::NoDevice)?),
+        };
+        Ok(look(&self.memory))
     }
 }
 
@@ -358,7 +357,7 @@ impl Image for View {
         self.with(|memory| memory.read_at(offset, buf))?
     }
 
-    #[inline]
+    #[inline(always)]
     fn read<T: FromBytes + IntoBytes>(&self, offset: u64) -> erodax_format::Result<T> {
         self.with(|memory| memory.read(offset))?
     }

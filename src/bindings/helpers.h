@@ -11,6 +11,8 @@
 const char *erodax_param_region(void);
 const char *erodax_param_fstype(void);
 
+struct dax_device;
+
 struct page *erodax_pfn_to_page(unsigned long pfn);
 unsigned long erodax_page_to_pfn(const struct page *page);
 bool erodax_pfn_is_held(unsigned long pfn);

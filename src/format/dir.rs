@@ -69,8 +69,8 @@ const BAD_LENGTH: Error = Error::Corrupt("dirent with a name of 0 or over 255 by
 struct Block {
     /// Where in the directory it starts.
     pos: u64,
-    /// The device that it is on; `None` if it is in the directory's decoded data.
-    device: Option<u16>,
+    /// The device that it is on; 0 if it is in the directory's decoded data.
+    device: u16,
     /// Where on the device, or in that data, it starts.
     start: u64,
     /// Its size in bytes: the block size, or less for the last one.
@@ -109,7 +109,8 @@ struct Stored<'a, V: ?Sized> {
 impl<V: Volume + ?Sized> Blocks for Stored<'_, V> {
     type Image = V::Device;
 
-    #[inline]
+    // Not inline: every search opens several.
+    #[inline(never)]
     fn open(&self, pos: u64) -> Result<(Block, &V::Device)> {
         let Stored { volume, sb, dir } = *self;
         let block_size = u64::from(sb.block_size());
@@ -127,18 +128,18 @@ impl<V: Volume + ?Sized> Blocks for Stored<'_, V> {
             return Err(Error::OutOfBounds);
         }
         let image = volume.device(device)?;
-        let block = Block::read(image, pos, Some(device), start, size)?;
+        let block = Block::read(image, pos, device, start, size)?;
         Ok((block, image))
     }
 }
 
 impl Block {
     /// The block that starts at `pos`: `len` bytes from `start` on.
-    #[inline]
+    #[inline(always)]
     fn read<I: Image + ?Sized>(
         image: &I,
         pos: u64,
-        device: Option<u16>,
+        device: u16,
         start: u64,
         len: u64,
     ) -> Result<Self> {
@@ -211,7 +212,7 @@ impl Block {
     }
 
     /// The name of the dirent at byte `dirent` of the block.
-    #[inline]
+    #[inline(always)]
     fn name_of<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<Name> {
         let at = self.at(dirent.wrapping_add(NAMEOFF_OFFSET));
         if dirent.wrapping_add(DIRENT_SIZE) < self.names {
@@ -241,7 +242,7 @@ impl Block {
     }
 
     /// What a lookup finds at byte `dirent` of the block.
-    #[inline]
+    #[inline(always)]
     fn target<I: Image + ?Sized>(&self, image: &I, dirent: u64) -> Result<Found> {
         let raw = self.dirent(image, dirent)?;
         let behind = dirent.wrapping_add(DIRENT_SIZE);
@@ -260,7 +261,7 @@ impl Block {
 
 impl Name {
     /// How the name orders against `wanted`.
-    #[inline]
+    #[inline(always)]
     fn cmp<I: Image + ?Sized>(&self, image: &I, wanted: &[u8]) -> Result<Ordering> {
         if self.last {
             self.cmp_open(image, wanted)

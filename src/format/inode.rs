@@ -244,7 +244,7 @@ impl Inode {
         Self::read_from(&Contents::new(volume, sb, sb.metabox()?), sb, nid)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_from<M: Image + ?Sized>(metadata: &M, sb: &SuperBlock, nid: u64) -> Result<Self> {
         let offset = sb.inode_offset(nid)?;
         // Each byte is read once only, so the form that was checked is the form that is used.
@@ -263,7 +263,7 @@ impl Inode {
         Self::decode(nid, offset, layout, &head, &fields, sb)
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode(
         nid: u64,
         offset: u64,

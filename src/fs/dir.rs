@@ -6,8 +6,8 @@ use super::{inode::Inode, Erofs};
 use crate::vfs::Emitter;
 use core::sync::atomic::Ordering;
 use erodax_format::{
-    dir::{self, Cursor, Record, NAME_MAX},
-    Error as FormatError, Result as FormatResult,
+    dir::{self, Cursor, NAME_MAX},
+    Error as FormatError,
 };
 use kernel::prelude::*;
 
@@ -28,6 +28,9 @@ impl Erofs {
     /// The position of an entry is the byte offset of its dirent in the directory, so that it
     /// stays the same for ever.
     pub(super) fn list(&self, dir: &Inode, out: &mut Emitter<'_>) -> Result {
+        if dir.disk.is_decoded(&self.sb) {
+            return self.list_decoded(dir, out);
+        }
         let mut cursor = Cursor::new(out.position());
         let fail = |error| self.report(dir.disk.nid, error);
         while let Some(record) = cursor
@@ -35,18 +38,15 @@ impl Erofs {
             .map_err(fail)?
         {
             out.set_position(record.pos);
-            let is_emitted = match record.device {
-                Some(device) => {
-                    let (number, kind) =
-                        (self.sb.inode_number(record.nid), d_type(record.file_type));
-                    let (offset, len) = (record.name_offset, record.name_len as u64);
-                    let view = self.devices.view(device);
-                    view.ok_or(FormatError::OutOfBounds)
-                        .and_then(|view| view.emit_name(offset, len, out, number, kind))
-                        .map_err(fail)?
-                }
-                None => self.emit_decoded(dir, &record, out).map_err(fail)?,
-            };
+            let number = self.sb.inode_number(record.nid);
+            let kind = d_type(record.file_type);
+            let (offset, len) = (record.name_offset, record.name_len as u64);
+            let is_emitted = self
+                .devices
+                .view(record.device)
+                .ok_or(FormatError::OutOfBounds)
+                .and_then(|view| view.emit_name(offset, len, out, number, kind))
+                .map_err(fail)?;
             if !is_emitted {
                 return Ok(());
             }
@@ -63,19 +63,24 @@ impl Erofs {
         Ok(())
     }
 
-    /// Emits an entry of a directory whose data is compressed; false if there is no room for it.
-    // Not inline: other directories need no room for a name on the stack.
+    /// The same for a directory whose data is compressed: names have no place to be passed on from.
     #[inline(never)]
-    fn emit_decoded(
-        &self,
-        dir: &Inode,
-        record: &Record,
-        out: &mut Emitter<'_>,
-    ) -> FormatResult<bool> {
+    fn list_decoded(&self, dir: &Inode, out: &mut Emitter<'_>) -> Result {
+        let mut cursor = Cursor::new(out.position());
         let mut name = [0; NAME_MAX];
-        let name = record.read_name(&self.devices, &self.sb, &dir.disk, &mut name)?;
-        let number = self.sb.inode_number(record.nid);
-        Ok(out.emit(name, number, d_type(record.file_type)))
+        while let Some(entry) = cursor
+            .next(&self.devices, &self.sb, &dir.disk, &mut name)
+            .map_err(|error| self.report(dir.disk.nid, error))?
+        {
+            out.set_position(entry.pos);
+            let number = self.sb.inode_number(entry.nid);
+            if !out.emit(entry.name, number, d_type(entry.file_type)) {
+                return Ok(());
+            }
+            out.set_position(entry.next);
+        }
+        out.set_position(out.position().max(dir.disk.size));
+        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use core::sync::atomic::AtomicU64;
 use erodax_format::{
     flat::Extent,
     inode::{FileType, Inode as FormatInode, Layout},
-    pcluster::MapHeader,
     superblock::SuperBlock,
     Error as FormatError,
 };
@@ -30,8 +29,6 @@ pub(crate) struct Inode {
     /// The cookie behind the last name that was found in a directory, where the next one may be
     /// looked for: as a rule they are wanted in order.
     pub(super) found: AtomicU64,
-    /// What stands before the index of a compressed file, if it was needed.
-    header: SetOnce<MapHeader>,
 }
 
 impl Inode {
@@ -47,19 +44,11 @@ impl Inode {
 impl Erofs {
     /// Where a compressed file's data is.
     pub(super) fn map_of<'a>(&'a self, inode: &'a Inode) -> Result<Map<'a>, FormatError> {
-        let header = match inode.header.as_ref() {
-            Some(header) => *header,
-            None => {
-                let header = inode.disk.map_header(&self.devices, &self.sb)?;
-                inode.header.populate(header);
-                header
-            }
-        };
         Ok(Map {
             devices: &self.devices,
             sb: &self.sb,
             inode: &inode.disk,
-            header,
+            header: inode.disk.map_header(&self.devices, &self.sb)?,
         })
     }
 
@@ -104,7 +93,6 @@ impl Erofs {
                 is_direct,
                 last_page: SetOnce::new(),
                 found: AtomicU64::new(0),
-                header: SetOnce::new(),
             },
         })
     }

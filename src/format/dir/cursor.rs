@@ -4,7 +4,6 @@
 
 use super::decoded::{Decoded, Window};
 use super::{Block, Blocks, RawDirent, Stored, BAD_LENGTH, DIRENT_SIZE, NAME_MAX};
-use crate::contents::Contents;
 use crate::inode::Inode;
 use crate::superblock::SuperBlock;
 use crate::volume::Volume;
@@ -18,12 +17,11 @@ pub struct Record {
     /// What kind of file the dirent says the inode is (`FT_*`); see
     /// [`FileType::from_dirent`](crate::inode::FileType::from_dirent).
     pub file_type: u8,
-    /// The device that has the name, see [`Volume::device`]; `None` if the directory
-    /// [is decoded](Inode::is_decoded).
-    pub device: Option<u16>,
-    /// Where on the device the name starts; without a device, where in the directory's data.
+    /// The device that has the name, see [`Volume::device`].
+    pub device: u16,
+    /// Where on it the name starts.
     pub name_offset: u64,
-    /// Length of the name: 1 to 255 bytes, all on the device, or before the directory's end.
+    /// Length of the name: 1 to 255 bytes, all on the device.
     pub name_len: usize,
     /// The cookie of the entry.
     pub pos: u64,
@@ -32,26 +30,22 @@ pub struct Record {
 }
 
 impl Record {
-    /// Copies the name to the start of `buf` and returns that part of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfBounds`] if the record is not one of this directory's; if the directory's data is
-    /// compressed, those of [`Volume::read_compressed`].
+    /// The entry, its name in `buf`.
     #[inline]
-    pub fn read_name<'b, V: Volume + ?Sized>(
+    fn entry<'b, I: Image + ?Sized>(
         &self,
-        volume: &V,
-        sb: &SuperBlock,
-        dir: &Inode,
+        image: &I,
         buf: &'b mut [u8; NAME_MAX],
-    ) -> Result<&'b [u8]> {
+    ) -> Result<Entry<'b>> {
         let name = buf.get_mut(..self.name_len).ok_or(BAD_LENGTH)?;
-        match self.device {
-            Some(device) => volume.device(device)?.read_at(self.name_offset, name)?,
-            None => Contents::new(volume, sb, dir).read_at(self.name_offset, name)?,
-        }
-        Ok(name)
+        image.read_at(self.name_offset, name)?;
+        Ok(Entry {
+            nid: self.nid,
+            file_type: self.file_type,
+            name,
+            pos: self.pos,
+            next: self.next,
+        })
     }
 }
 
@@ -117,7 +111,7 @@ impl Cursor {
     ///
     /// # Errors
     ///
-    /// Those of [`advance`](Cursor::advance).
+    /// Those of [`advance`](Cursor::advance), and those of [`Volume::read_compressed`].
     #[inline]
     pub fn next<'b, V: Volume + ?Sized>(
         &mut self,
@@ -126,26 +120,48 @@ impl Cursor {
         dir: &Inode,
         buf: &'b mut [u8; NAME_MAX],
     ) -> Result<Option<Entry<'b>>> {
-        let Some(record) = self.advance(volume, sb, dir)? else {
-            return Ok(self.omitted_dot(dir));
+        if dir.is_decoded(sb) {
+            return self.next_decoded(volume, sb, dir, buf);
+        }
+        match self.advance(volume, sb, dir)? {
+            Some(record) => record.entry(volume.device(record.device)?, buf).map(Some),
+            None => Ok(self.omitted_dot(dir)),
+        }
+    }
+
+    /// The same where the directory's data is compressed.
+    #[inline(never)]
+    fn next_decoded<'b, V: Volume + ?Sized>(
+        &mut self,
+        volume: &V,
+        sb: &SuperBlock,
+        dir: &Inode,
+        buf: &'b mut [u8; NAME_MAX],
+    ) -> Result<Option<Entry<'b>>> {
+        let blocks = Decoded::new(volume, sb, dir, self.window.take());
+        let record = match self.ahead {
+            Some(_) => Ok(()),
+            None => self.seek(&blocks, sb, dir),
+        }
+        .and_then(|()| self.step(&blocks));
+        let entry = match record? {
+            Some(record) => record.entry(&blocks, buf).map(Some),
+            None => Ok(self.omitted_dot(dir)),
         };
-        Ok(Some(Entry {
-            nid: record.nid,
-            file_type: record.file_type,
-            name: record.read_name(volume, sb, dir, buf)?,
-            pos: record.pos,
-            next: record.next,
-        }))
+        self.window = blocks.into_window();
+        entry
     }
 
     /// The next entry, without copying its name; `None` when there is no further dirent.
-    /// [`omitted_dot`](Cursor::omitted_dot) comes after that.
+    /// [`omitted_dot`](Cursor::omitted_dot) comes after that. For directories whose data
+    /// [has places](Inode::is_decoded) on devices only.
     ///
     /// # Errors
     ///
     /// [`Error::Corrupt`] if the dirent, its name or the head of its block contradicts the format,
-    /// and the errors of [`Inode::extent_at`], or those of [`Volume::read_compressed`]. The cursor does not get past it.
-    #[inline]
+    /// and the errors of [`Inode::extent_at`]. The cursor does not get past it.
+    // Always inline: a record is handed over in registers then.
+    #[inline(always)]
     pub fn advance<V: Volume + ?Sized>(
         &mut self,
         volume: &V,
@@ -153,19 +169,17 @@ impl Cursor {
         dir: &Inode,
     ) -> Result<Option<Record>> {
         if self.ahead.is_none() {
-            self.seek(volume, sb, dir)?;
+            self.seek(&Stored { volume, sb, dir }, sb, dir)?;
         }
         let Some(ahead) = &self.ahead else {
             return Ok(None);
         };
-        match ahead.block.device {
-            Some(device) => self.step(volume.device(device)?),
-            None => self.step_decoded(volume, sb, dir),
-        }
+        let image = volume.device(ahead.block.device)?;
+        self.step(image)
     }
 
     /// The entry of the dirent that was read ahead, if there is one; reads the next one of the block.
-    #[inline]
+    #[inline(always)]
     fn step<I: Image + ?Sized>(&mut self, image: &I) -> Result<Option<Record>> {
         let Some(ahead) = &mut self.ahead else {
             return Ok(None);
@@ -180,20 +194,6 @@ impl Cursor {
         }
         self.pos = record.next;
         Ok(Some(record))
-    }
-
-    /// The same where the directory's data is compressed.
-    #[inline(never)]
-    fn step_decoded<V: Volume + ?Sized>(
-        &mut self,
-        volume: &V,
-        sb: &SuperBlock,
-        dir: &Inode,
-    ) -> Result<Option<Record>> {
-        let blocks = Decoded::new(volume, sb, dir, self.window.take());
-        let record = self.step(&blocks);
-        self.window = blocks.into_window();
-        record
     }
 
     /// The "." of a directory that omits it, if the cursor is at the directory's end; moves behind it.
@@ -217,18 +217,7 @@ impl Cursor {
 
     /// Reads the dirent at or after `pos`, if there is one, and moves there.
     #[inline(never)]
-    fn seek<V: Volume + ?Sized>(&mut self, volume: &V, sb: &SuperBlock, dir: &Inode) -> Result<()> {
-        if !dir.is_decoded(sb) {
-            return self.seek_in(&Stored { volume, sb, dir }, sb, dir);
-        }
-        let blocks = Decoded::new(volume, sb, dir, self.window.take());
-        let result = self.seek_in(&blocks, sb, dir);
-        self.window = blocks.into_window();
-        result
-    }
-
-    #[inline]
-    fn seek_in<B: Blocks>(&mut self, blocks: &B, sb: &SuperBlock, dir: &Inode) -> Result<()> {
+    fn seek<B: Blocks>(&mut self, blocks: &B, sb: &SuperBlock, dir: &Inode) -> Result<()> {
         while self.pos < dir.size {
             let start = sb.round_down(self.pos);
             let (block, image) = blocks.open(start)?;

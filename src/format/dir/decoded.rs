@@ -108,7 +108,7 @@ impl<V: Volume + ?Sized> Blocks for Decoded<'_, V> {
     fn open(&self, pos: u64) -> Result<(Block, &Self)> {
         let left = self.len().saturating_sub(pos);
         let len = left.min(u64::from(self.sb.block_size()));
-        let block = Block::read(self, pos, None, pos, len)?;
+        let block = Block::read(self, pos, 0, pos, len)?;
         Ok((block, self))
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::*;
+use crate::inode::Layout;
 use crate::testing::{field, Minimal, TestImage, TestInode, TestVolume, INLINE, PLAIN};
 use crate::volume::DeviceSlot;
 use proptest::prelude::*;
@@ -44,6 +45,34 @@ fn dir_block(first_nid: u64, names: &[&[u8]]) -> Vec<u8> {
 
 fn file_type_of(name: &[u8]) -> u8 {
     u8::try_from(name.len() % 8).unwrap()
+}
+
+/// A volume with these bytes as the data of every compressed file.
+struct Decoded<'a> {
+    image: &'a [u8],
+    data: &'a [u8],
+}
+
+impl Volume for Decoded<'_> {
+    type Device = [u8];
+
+    fn primary(&self) -> &[u8] {
+        self.image
+    }
+
+    fn extra(&self, _id: u16) -> Option<(&[u8], DeviceSlot)> {
+        None
+    }
+
+    fn read_compressed(
+        &self,
+        _sb: &SuperBlock,
+        _inode: &Inode,
+        pos: u64,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        self.data.read_at(pos, buf)
+    }
 }
 
 struct Fixture {
@@ -484,6 +513,46 @@ proptest! {
             }
             for name in &names {
                 let _ = lookup(image, &dir.sb, &dir.dir, name);
+            }
+        }
+    }
+
+    /// What is in a directory does not depend on whether it is compressed.
+    #[test]
+    fn compressed(
+        names in prop::collection::btree_set(name(), 1..50),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cookie in any::<u16>(),
+    ) {
+        let sorted: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        let mut bytes = directory(&sorted, 512);
+        for (index, value) in changes {
+            let place = index.index(bytes.len());
+            bytes[place] = value;
+        }
+        let plain = fixture(9, PLAIN, &bytes);
+        let image = plain.image.image();
+        let volume = Decoded { image, data: &bytes };
+        let mut dir = plain.dir.clone();
+        dir.layout = Layout::CompressedCompact;
+        for cookie in [0, u64::from(cookie)] {
+            let (mut one, mut other) = (Cursor::new(cookie), Cursor::new(cookie));
+            loop {
+                let (mut buf, mut other_buf) = ([0; NAME_MAX], [0; NAME_MAX]);
+                let expected = one.next(image, &plain.sb, &plain.dir, &mut buf);
+                let found = other.next(&volume, &plain.sb, &dir, &mut other_buf);
+                prop_assert_eq!(&found, &expected);
+                if !matches!(found, Ok(Some(_))) {
+                    break;
+                }
+            }
+            for name in &names {
+                let expected = lookup(image, &plain.sb, &plain.dir, name);
+                prop_assert_eq!(lookup(&volume, &plain.sb, &dir, name), expected);
+                // Names that are not in order may be found only this way.
+                let expected = lookup_near(image, &plain.sb, &plain.dir, name, cookie);
+                let found = lookup_near(&volume, &plain.sb, &dir, name, cookie);
+                prop_assert_eq!(found, expected);
             }
         }
     }

@@ -85,7 +85,7 @@ pub(super) enum Tail {
 ///
 /// It is read once for an inode, with [`Inode::map_header`], and used in each
 /// [`Inode::pcluster_at`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapHeader {
     advise: u16,
     /// Log2 of the bytes of an lcluster: 9 to 27.
