@@ -36,7 +36,7 @@ const WIDTH: i32 = 860;
 const LEFT: i32 = 210;
 const RIGHT: i32 = 760;
 const TITLE: i32 = 34;
-const BAR: i32 = 9;
+const BAR: i32 = 10;
 /// Between peers.
 const GAP: i32 = 8;
 const FOOT: i32 = 26;
@@ -57,7 +57,7 @@ pub(crate) fn draw(path: &Path, columns: &[Column], rows: &[Figures], caption: &
             draw_column(&area, top, column, rows)?;
             top += panel;
         }
-        let style = text(11, HPos::Left);
+        let style = text(14, HPos::Left);
         area.draw(&Text::new(caption.to_owned(), (8, top + FOOT / 2), style))?;
         Ok(area.present()?)
     };
@@ -76,16 +76,20 @@ fn draw_column(
     rows: &[Figures],
 ) -> Result<(), Box<dyn std::error::Error>> {
     let unit = unit(column);
-    let title = Text::new(title(&unit), (8, top + TITLE / 2), text(15, HPos::Left));
-    area.draw(&title)?;
     let scale = Scale::new(rows.iter().flat_map(|figures| {
         let phases = unit.phases().iter();
         phases.filter_map(|&phase| value(figures, column, phase))
     }));
+    let title = title(&unit, scale.logarithmic);
+    area.draw(&Text::new(
+        title,
+        (8, top + TITLE / 2),
+        text(18, HPos::Left),
+    ))?;
     for (at, figures) in (0_i32..).zip(rows) {
         let y = top + TITLE + at * (2 * BAR + GAP);
         let name = figures.row.title.to_owned();
-        area.draw(&Text::new(name, (LEFT - 8, y + BAR), text(12, HPos::Right)))?;
+        area.draw(&Text::new(name, (LEFT - 8, y + BAR), text(15, HPos::Right)))?;
         for (line, &phase) in (0_i32..).zip(unit.phases()) {
             let Some(value) = value(figures, column, phase) else {
                 continue;
@@ -100,7 +104,7 @@ fn draw_column(
             let label = Text::new(
                 unit.show(Some(value)),
                 (end + 4, y + BAR / 2),
-                text(10, HPos::Left),
+                text(12, HPos::Left),
             );
             area.draw(&label)?;
         }
@@ -108,15 +112,17 @@ fn draw_column(
     Ok(())
 }
 
-fn title(unit: &Unit) -> String {
+fn title(unit: &Unit, logarithmic: bool) -> String {
     let better = if unit.more_is_better { "more" } else { "less" };
     let phases = if unit.twice { "cold above warm, " } else { "" };
+    let scale = if logarithmic { ", logarithmic" } else { "" };
     format!(
-        "{} in {}: {phases}{better} is better",
+        "{} in {}: {phases}{better} is better{scale}",
         unit.title, unit.unit
     )
 }
 
+/// The crate takes a size for that of a line, and writes smaller.
 fn text(size: i32, horizontal: HPos) -> TextStyle<'static> {
     ("sans-serif", size, FontStyle::Normal)
         .into_text_style(&(WIDTH.unsigned_abs(), 0))
@@ -124,21 +130,38 @@ fn text(size: i32, horizontal: HPos) -> TextStyle<'static> {
         .pos(Pos::new(horizontal, VPos::Center))
 }
 
-/// From values to pixels. Peers differ by orders of magnitude: the square root keeps the small ones
-/// visible, and zero in its place.
+/// From values to pixels.
 struct Scale {
+    /// Where the bars begin.
+    least: f64,
     most: f64,
+    logarithmic: bool,
 }
 
 impl Scale {
+    /// Where peers differ by more than this, only a logarithmic scale shows all of them.
+    const SPREAD: f64 = 20.0;
+
     fn new(values: impl Iterator<Item = f64>) -> Self {
+        let values = values.filter(|value| *value > 0.0);
+        let (least, most) = values.fold((f64::MAX, f64::MIN_POSITIVE), |(least, most), value| {
+            (least.min(value), most.max(value))
+        });
+        let logarithmic = most / least > Self::SPREAD;
         Self {
-            most: values.fold(f64::MIN_POSITIVE, f64::max),
+            // Half of the least, so that it has a bar as well.
+            least: if logarithmic { least / 2.0 } else { 0.0 },
+            most,
+            logarithmic,
         }
     }
 
     fn x(&self, value: f64) -> i32 {
-        let share = (value / self.most).sqrt();
+        let share = if self.logarithmic {
+            (value.max(self.least) / self.least).ln() / (self.most / self.least).ln()
+        } else {
+            value / self.most
+        };
         LEFT + (share * f64::from(RIGHT - LEFT)).round() as i32
     }
 }
@@ -152,9 +175,12 @@ mod tests {
 
     #[test]
     fn the_longest_bar_fills_the_chart() {
-        let scale = Scale::new([1.0, 100.0].into_iter());
-        assert_eq!((scale.x(100.0), scale.x(0.0)), (RIGHT, LEFT));
-        assert_eq!(scale.x(1.0), LEFT + (RIGHT - LEFT) / 10);
+        let linear = Scale::new([1.0, 10.0].into_iter());
+        assert_eq!((linear.x(10.0), linear.x(0.0)), (RIGHT, LEFT));
+        assert_eq!(linear.x(1.0), LEFT + (RIGHT - LEFT) / 10);
+        let logarithmic = Scale::new([2.0, 100.0].into_iter());
+        assert_eq!((logarithmic.x(100.0), logarithmic.x(1.0)), (RIGHT, LEFT));
+        assert_eq!(logarithmic.x(10.0), LEFT + (RIGHT - LEFT) / 2);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn run(
             let before = started(&records)?.saturating_sub(started(&empty)?);
             println!("{before} F beyond an empty initramfs before /init runs; from there on:");
         }
-        print!("{}", show(&records, phase)?);
+        print!("{}", show(&records, column, phase)?);
     }
     Ok(true)
 }
@@ -76,7 +76,7 @@ struct Function<'a> {
     all: u64,
 }
 
-fn show(records: &[Record], wanted: Phase) -> Result<String> {
+fn show(records: &[Record], column: Column, wanted: Phase) -> Result<String> {
     let Some((functions, samples, lost, rounds)) = records.iter().find_map(|record| match record {
         Record::Profile {
             functions,
@@ -91,7 +91,11 @@ fn show(records: &[Record], wanted: Phase) -> Result<String> {
             None => bail!("the guest took no profile"),
         }
     };
-    let each = cost(records, wanted)?;
+    let (unit, units) = match column {
+        Column::Read => ("KiB", 1024.0),
+        _ => ("unit", 1.0),
+    };
+    let each = cost(records, wanted)? * units;
     let mut lines: Vec<Function> = functions
         .iter()
         .map(|(name, own, callees)| Function {
@@ -102,7 +106,7 @@ fn show(records: &[Record], wanted: Phase) -> Result<String> {
         .collect();
     lines.sort_by_key(|function| std::cmp::Reverse((function.own, function.all)));
     let mut text = format!(
-        "{each:.0} F for each unit; {samples} samples in {rounds} rounds, {lost} lost\n\
+        "{each:.0} F for each {unit}; {samples} samples in {rounds} rounds, {lost} lost\n\
          {:>8} {:>9} {:>8} {:>9}  function\n",
         "own %", "own F", "all %", "all F"
     );
@@ -150,7 +154,7 @@ mod tests {
                 rounds: 1,
             },
         ];
-        let text = show(&records, Phase::Cold).unwrap();
+        let text = show(&records, Column::Find, Phase::Cold).unwrap();
         let lines: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split_whitespace().collect())
@@ -160,8 +164,8 @@ mod tests {
             ["75.00", "750.0", "75.00", "750.0", "callee", "[m]"]
         );
         assert_eq!(lines[3], ["25.00", "250.0", "100.00", "1000.0", "caller"]);
-        assert!(show(&records, Phase::Warm).is_err());
-        assert!(show(&records[..1], Phase::Cold).is_err());
+        assert!(show(&records, Column::Find, Phase::Warm).is_err());
+        assert!(show(&records[..1], Column::Find, Phase::Cold).is_err());
     }
 
     #[test]
