@@ -172,6 +172,23 @@ impl Erofs {
                 .and_then(|map| map.place_at(position, self.options.offset))
                 .map_err(|error| self.report(inode.disk.nid, error));
         }
+        let disk = &inode.disk;
+        let tail = disk
+            .inline_tail(&self.sb)
+            .map_err(|error| self.report(disk.nid, error))?;
+        let is_inline = tail.is_some_and(|tail| tail.pos <= position);
+        if is_inline && disk.in_metabox() && position < disk.size {
+            // The metabox is a file, perhaps a compressed one, and what is in it has no address of
+            // its own.
+            return Ok(vfs::Extent {
+                before: 0,
+                len: disk.size - position,
+                place: Place::Data {
+                    address: 0,
+                    form: Form::Inline,
+                },
+            });
+        }
         let (device, offset, len) = match self.extent(inode, position, u64::MAX, Asker::Report)? {
             Extent::Hole { len } => {
                 return Ok(vfs::Extent {
@@ -190,20 +207,11 @@ impl Erofs {
             0 => self.options.offset,
             _ => 0,
         };
-        let disk = &inode.disk;
-        let tail = disk
-            .inline_tail(&self.sb)
-            .map_err(|error| self.report(disk.nid, error))?;
-        let is_inline = tail.is_some_and(|tail| tail.pos <= position);
         Ok(vfs::Extent {
             before: 0,
             len,
             place: Place::Data {
-                // The metabox is a file, and what is in it has no address of its own.
-                address: match is_inline && disk.in_metabox() {
-                    true => 0,
-                    false => offset.saturating_add(before),
-                },
+                address: offset.saturating_add(before),
                 form: match is_inline {
                     true => Form::Inline,
                     false => Form::Blocks,
