@@ -42,7 +42,12 @@ impl Erofs {
         let mut done = 0;
         while done < wanted {
             let asked = (wanted - done) as u64;
-            let extent = self.extent(inode, position + done as u64, asked, Asker::Access)?;
+            let at = position + done as u64;
+            if inode.disk.is_decoded(&self.sb) && at >= inode.blocks_len(&self.sb) {
+                done += self.read_decoded_tail(inode, at, asked, out)?;
+                break;
+            }
+            let extent = self.extent(inode, at, asked, Asker::Access)?;
             let (len, copied) = match extent {
                 Extent::Data {
                     device,
@@ -71,6 +76,24 @@ impl Erofs {
             return Err(EFAULT);
         }
         Ok(done)
+    }
+
+    /// Copies `len` bytes of an inline tail in compressed metadata; returns how many of them the
+    /// reader's memory took.
+    fn read_decoded_tail(
+        &self,
+        inode: &Inode,
+        position: u64,
+        len: u64,
+        out: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        // Not longer than a block.
+        let mut tail = KVec::from_elem(0, len as usize, GFP_KERNEL)?;
+        let disk = &inode.disk;
+        let read = disk
+            .read_data(&self.devices, &self.sb, position, &mut tail)
+            .map_err(|error| self.report(disk.nid, error))?;
+        Ok(out.copy_to_iter(tail.get(..read).unwrap_or_default()))
     }
 
     /// Writes a file's bytes to the page cache, and zeros after its end.
