@@ -11,6 +11,7 @@ mod bits {
     pub(super) const ZTAILPACKING: u32 = 1 << 4;
     pub(super) const FRAGMENTS_OR_DEDUPE: u32 = 1 << 5;
     pub(super) const WIDE: u32 = 1 << 7;
+    pub(super) const METABOX: u32 = 1 << 8;
 }
 
 const fn of(
@@ -101,8 +102,22 @@ pub(super) const EXTENTS: [Image; 5] = [
     next("extents-lzma", &["-zlzma", "-C1048576", "-E48bit"]),
 ];
 
-/// Metadata that is elsewhere.
-pub(super) const METADATA: [Image; 1] = [next("lz4-zone", &["-zlz4hc", "--MZ"])];
+/// Metadata that is elsewhere or compressed itself.
+pub(super) const METADATA: [Image; 7] = [
+    next("lz4-zone", &["-zlz4hc", "--MZ"]),
+    next("lz4-metabox", &["-zlz4hc", "-m4096"]),
+    next("metabox-lz4", &["-zlz4hc", "-m4096:lz4hc"]),
+    next("metabox-lz4-1024", &["-zlz4hc", "-m1024:lz4hc", "-b1024"]),
+    next(
+        "metabox-lz4-fragments",
+        &["-zlz4hc", "-m4096:lz4hc", "-E48bit", "-Efragments"],
+    ),
+    next("directories", &["-zlz4hc", "--zD", "-Efragments"]),
+    next(
+        "directories-all",
+        &["-zlz4hc", "--zD", "-Eall-fragments", "-C65536"],
+    ),
+];
 
 /// Each algorithm, with a broken stream.
 pub(super) const BROKEN: [Image; 4] = [
@@ -119,7 +134,7 @@ pub(super) const UNPADDED: [Image; 2] = [
 ];
 
 /// Which images must have which features, compatible ones and others.
-pub(super) const FEATURES: [(&str, u32, u32); 8] = [
+pub(super) const FEATURES: [(&str, u32, u32); 11] = [
     ("lz4", 0, bits::LZ4_0PADDING),
     ("lz4hc-64k", 0, bits::COMPR_CFGS),
     ("lz4-tails", 0, bits::ZTAILPACKING),
@@ -127,11 +142,14 @@ pub(super) const FEATURES: [(&str, u32, u32); 8] = [
     ("dedupe", 0, bits::FRAGMENTS_OR_DEDUPE),
     ("lzma", 0, bits::COMPR_CFGS),
     ("extents", 0, bits::WIDE),
+    ("lz4-metabox", 0, bits::METABOX),
+    ("metabox-lz4", 0, bits::METABOX),
+    ("metabox-lz4-1024", 0, bits::METABOX),
     ("extents-lzma", 0, bits::WIDE | bits::COMPR_CFGS),
 ];
 
 /// Every image of the suite.
-pub(super) const ALL: [Image; 32] = concatenated(&[
+pub(super) const ALL: [Image; 38] = concatenated(&[
     &LZ4,
     &SMALL_BLOCKS,
     &SHARED,

@@ -210,6 +210,11 @@ impl Tree {
             );
             self.add(name, Kind::File(index.to_string().into_bytes()));
         }
+        self.long_names();
+    }
+
+    /// A directory of three blocks.
+    fn long_names(&mut self) {
         self.add("long-names", Kind::Directory);
         for index in 0..40 {
             self.add(

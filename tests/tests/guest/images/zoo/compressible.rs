@@ -41,6 +41,7 @@ pub(super) fn add_to(tree: &mut Tree) {
         let content = mixed(number * 97 + 1, number);
         tree.add(format!("small/{number}"), Kind::File(content));
     }
+    tree.long_names();
     tree.add("again/link", Kind::Symlink(b"../mixed/large".to_vec()));
     let target = "../".repeat(1300).into_bytes();
     tree.add("again/long-link", Kind::Symlink(target));
