@@ -7,9 +7,10 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use erodax_agent::guest::module::DIRECTORY;
 use erodax_initrd::{pack, write_tree_cpio, Compression, CpioOptions, ImageArg, PackOptions};
 
@@ -79,12 +80,23 @@ impl<'a> InitrdBuilder<'a> {
         self
     }
 
-    /// Adds erodax.ko.
+    /// Adds erodax.ko, stripped as modules are that are installed: what debuggers want is several
+    /// times as large as the rest, and all of it would be unpacked.
     ///
     /// # Errors
-    /// When it does not exist.
+    /// When it does not exist, or cannot be stripped.
     pub fn erodax(self) -> Result<Self> {
-        let ko = self.environment.ko.clone();
+        let environment = self.environment;
+        let key = Key::new("stripped 1").file(&environment.ko)?;
+        let ko = cached(&environment.cache(), "erodax.ko", &key, |ko| {
+            let status = Command::new("strip")
+                .args(["--strip-debug", "-o"])
+                .args([ko, &environment.ko])
+                .status()
+                .context("cannot run strip (package binutils)")?;
+            ensure!(status.success(), "strip: {status}");
+            Ok(())
+        })?;
         self.file(&format!("{DIRECTORY}/erodax.ko"), &ko)
     }
 

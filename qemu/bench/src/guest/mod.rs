@@ -72,6 +72,7 @@ fn run(port: &mut File, at: u64) -> Result<()> {
     let start = || start(&plan, &lists);
     let (peer, at) = if plan.profile.is_some() && plan.columns == [Column::FirstExec] {
         let mut profiler = Profiler::new()?;
+        wait_for_clock()?;
         let started = profiler.watch(start)?;
         first.push(profiler.finish(1)?);
         started
@@ -98,6 +99,18 @@ fn run(port: &mut File, at: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Timers only fire between the ticks once the kernel has settled on its clock.
+fn wait_for_clock() -> Result<()> {
+    const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    for _ in 0..100 {
+        if fs::read_to_string(CLOCK)?.trim_end() == "tsc" {
+            return Ok(());
+        }
+        thread::sleep(SETTLED);
+    }
+    bail!("the kernel does not use the TSC")
 }
 
 /// Up to the end of the tree's first program.
