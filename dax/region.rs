@@ -98,16 +98,16 @@ impl Region {
         let pages = padded(image)?;
         let first_pfn = usize::try_from(pages.address >> PAGE_SHIFT)?;
         let page_count = usize::try_from(pages.size >> PAGE_SHIFT)?;
-        for pfn in first_pfn..first_pfn + page_count {
-            // SAFETY: The helper takes any number.
-            if !unsafe { bindings::erodax_pfn_is_held(pfn) } {
-                pr_err!(
-                    "the initrd's page at {:#x} has been freed: boot with retain_initrd on the \
-                     kernel command line\n",
-                    pfn << PAGE_SHIFT
-                );
-                return Err(EBUSY);
-            }
+        let end = first_pfn + page_count;
+        // SAFETY: The helper takes any numbers.
+        let freed = unsafe { bindings::erodax_first_pfn_not_held(first_pfn, end) };
+        if freed < end {
+            pr_err!(
+                "the initrd's page at {:#x} has been freed: boot with retain_initrd on the \
+                 kernel command line\n",
+                freed << PAGE_SHIFT
+            );
+            return Err(EBUSY);
         }
         // SAFETY: Only arithmetic; the pages are System RAM, which the kernel maps.
         let base = unsafe { bindings::erodax_phys_to_virt(pages.address) };

@@ -87,10 +87,10 @@ impl<'a> InitrdBuilder<'a> {
     /// When it does not exist, or cannot be stripped.
     pub fn erodax(self) -> Result<Self> {
         let environment = self.environment;
-        let key = Key::new("stripped 1").file(&environment.ko)?;
+        let key = Key::new("stripped 2").file(&environment.ko)?;
         let ko = cached(&environment.cache(), "erodax.ko", &key, |ko| {
             let status = Command::new("strip")
-                .args(["--strip-debug", "-o"])
+                .args(["--strip-debug", "-R.BTF", "-R.BTF.base", "-o"])
                 .args([ko, &environment.ko])
                 .status()
                 .context("cannot run strip (package binutils)")?;

@@ -44,15 +44,19 @@ unsigned long erodax_page_to_pfn(const struct page *page)
 	return page_to_pfn(page);
 }
 
-/* A page that the boot code reserved and nobody has given back. */
-bool erodax_pfn_is_held(unsigned long pfn)
+/* The first page before `end` that is not the boot code's any more, reserved and not given back. */
+unsigned long erodax_first_pfn_not_held(unsigned long pfn, unsigned long end)
 {
-	struct page *page;
+	for (; pfn < end; pfn++) {
+		struct page *page;
 
-	if (!pfn_valid(pfn))
-		return false;
-	page = pfn_to_page(pfn);
-	return PageReserved(page) && page_count(page) > 0;
+		if (!pfn_valid(pfn))
+			break;
+		page = pfn_to_page(pfn);
+		if (!PageReserved(page) || page_count(page) <= 0)
+			break;
+	}
+	return pfn;
 }
 
 /* A page of memory that a driver has made for fs/dax.c. */

@@ -15,7 +15,7 @@ struct dax_device;
 
 struct page *erodax_pfn_to_page(unsigned long pfn);
 unsigned long erodax_page_to_pfn(const struct page *page);
-bool erodax_pfn_is_held(unsigned long pfn);
+unsigned long erodax_first_pfn_not_held(unsigned long pfn, unsigned long end);
 bool erodax_pfn_is_fsdax(unsigned long pfn);
 void erodax_get_page(struct page *page);
 void erodax_get_idle_page(struct page *page);
