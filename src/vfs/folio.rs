@@ -37,7 +37,13 @@ impl<T: FileSystem> Operations<T> {
         from_result(|| unsafe {
             trace::read_folio::<T>(folio);
             let (start, end) = range_of(folio);
-            let together = together::<T>(bindings::erodax_folio_inode(folio), start..end);
+            let inode = bindings::erodax_folio_inode(folio);
+            let fs = super_block::instance::<T>((*inode).i_sb);
+            let around = match fs.attributes(InodeCell::<T>::data(inode)).is_compressed {
+                true => start - start % AROUND..end.next_multiple_of(AROUND),
+                false => start..end,
+            };
+            let together = together::<T>(inode, around);
             let mut folios = Together::new(folio);
             folios.add_around(together);
             fill::<T, _>(folios).map(|()| 0)
@@ -66,6 +72,11 @@ impl<T: FileSystem> Operations<T> {
     }
 }
 
+/// What is filled around a folio of a compressed file that nothing was read ahead for, as in a
+/// mapping that is used at random: sooner or later most of it is wanted, and a page at the border of
+/// two extents needs both decoded.
+const AROUND: u64 = 64 << 10;
+
 /// The pages that are best filled together with these, as bytes of the file.
 ///
 /// # Safety
@@ -83,12 +94,13 @@ unsafe fn together<T: FileSystem>(inode: *mut bindings::inode, wanted: Range<u64
     };
     let range = fs.together(data, wanted.start..wanted.end.min(size));
     // Whole pages of it; and the last one, what follows the file's end being zeros.
+    let last = size.next_multiple_of(PAGE);
     let end = match range.end >= size {
-        true => size.next_multiple_of(PAGE),
+        true => last,
         false => range.end - range.end % PAGE,
     };
     let start = range.start.next_multiple_of(PAGE);
-    start.min(wanted.start)..end.max(wanted.end)
+    start.min(wanted.start)..end.max(wanted.end.min(last))
 }
 
 /// Fills folios of a file of `T` and unlocks them.
