@@ -53,11 +53,14 @@ impl Erofs {
     }
 
     /// Reads an inode, and says in the log what is wrong with it if it cannot be used.
+    #[inline(always)]
     pub(super) fn read_inode(&self, nid: u64) -> Result<FormatInode> {
         FormatInode::read(&self.devices, &self.sb, nid).map_err(|error| self.report(nid, error))
     }
 
     /// An inode for the VFS.
+    // Always inline, as what else an inode goes through: its fields would be moved several times.
+    #[inline(always)]
     pub(super) fn new_inode(&self, nid: u64) -> Result<NewInode<Inode>> {
         trace::fill_inode(self.device_number, nid, || {
             let offset = self.sb.inode_offset(nid).unwrap_or(u64::MAX);
@@ -101,6 +104,7 @@ impl Erofs {
     ///
     /// Fails for a file or directory whose layout is not supported. What else is wrong with its data
     /// is said to who reads that.
+    #[inline(always)]
     fn is_direct(&self, disk: &FormatInode) -> Result<bool, FormatError> {
         let has_data = matches!(disk.file_type(), FileType::Regular | FileType::Directory);
         if !has_data || disk.size == 0 {

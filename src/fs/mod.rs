@@ -203,6 +203,7 @@ impl FileSystem for Erofs {
         self.options.show(out, !self.sb.algorithms().is_empty());
     }
 
+    #[inline(always)]
     fn inode(&self, key: u64) -> Result<NewInode<inode::Inode>> {
         self.new_inode(key)
     }

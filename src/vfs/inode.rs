@@ -254,6 +254,7 @@ pub(super) unsafe fn get<T: FileSystem>(
 /// # Safety
 ///
 /// `inode` must be new, locked, and of `T`.
+#[inline(always)]
 unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inode>) {
     let cell = InodeCell::<T>::of(inode);
     // SAFETY: By the caller's promise nobody else uses the inode.
