@@ -17,7 +17,10 @@ use erodax_agent::guest::{
 use rustix::pipe::pipe;
 
 use super::{content, each_big, overwrite, BIG, WRITABLE};
-use crate::{kinds::Kind, suites::zoo};
+use crate::{
+    kinds::{Kind, Memory},
+    suites::zoo,
+};
 
 /// What /proc/self/smaps says about a mapping.
 pub(super) struct Smaps {
@@ -91,7 +94,8 @@ pub(super) fn shown_as_resident<K: Kind>() -> Result<()> {
 pub(super) fn pages_of_the_image<K: Kind>() -> Result<()> {
     /// What a page of an image is not: on a list of the page cache's, free, anonymous, poisoned,
     /// or no page (`KPF_*`).
-    const NEVER: u64 = (1 << 5) | (1 << 10) | (1 << 12) | (1 << 19) | (1 << 20);
+    const NEVER: u64 = (1 << 5) | (1 << 10) | (1 << 12) | (1 << 19) | NO_PAGE;
+    const NO_PAGE: u64 = 1 << 20;
     let kind = K::serve()?;
     for image in [zoo::INLINE.name, zoo::PLAIN.name] {
         let mount = kind.mount(image, "dax")?;
@@ -109,10 +113,12 @@ pub(super) fn pages_of_the_image<K: Kind>() -> Result<()> {
             ensure!(page.is_file(), "page {index}: {page:x?}");
         }
         for (frame, flags) in frames.clone().zip(pages::flags(frames.clone())?) {
-            ensure!(
-                flags & NEVER == 0,
-                "page frame {frame:#x}: flags {flags:#x}"
-            );
+            let is_ours = match K::MEMORY {
+                Memory::Ram => flags & NEVER == 0,
+                // procfs knows no page of ZONE_DEVICE.
+                Memory::Blocks | Memory::FsDax => flags == NO_PAGE,
+            };
+            ensure!(is_ours, "page frame {frame:#x}: flags {flags:#x}");
         }
         map.bytes_mut()[PAGE] ^= 1;
         let copy = pages::mapped(&map)?[1];
@@ -164,13 +170,39 @@ impl Counts {
     }
 
     /// There is one mapping more of each page than before, and one reference for it.
-    fn check_one_more(&self, before: &Self) -> Result<()> {
+    fn check_one_more(&self, before: &Self, memory: Memory) -> Result<()> {
+        if memory == Memory::Blocks {
+            return self.check_more_in_blocks(before);
+        }
+        // Of ZONE_DEVICE procfs has no map counts.
+        let new_maps = u64::from(memory == Memory::Ram);
         let maps = self.maps.iter().zip(&before.maps);
         let references = self.references.iter().zip(&before.references);
         ensure!(
-            maps.into_iter().all(|(now, then)| *now == then + 1)
+            maps.into_iter().all(|(now, then)| *now == then + new_maps)
                 && references.into_iter().all(|(now, then)| *now == then + 1),
             "another map count or number of references"
+        );
+        Ok(())
+    }
+}
+
+impl Counts {
+    /// Compound pages have their references in the first page: one for each entry of a page
+    /// table, or for all that maps the block at once.
+    fn check_more_in_blocks(&self, before: &Self) -> Result<()> {
+        let mut more = 0;
+        for (now, then) in self.references.iter().zip(&before.references) {
+            ensure!(
+                *then <= 1 && *now >= *then,
+                "{now} references, {then} before"
+            );
+            ensure!(*then == 1 || now == then, "references to a part of a block");
+            more += usize::try_from(now - then)?;
+        }
+        ensure!(
+            (1..=self.references.len()).contains(&more),
+            "{more} more references"
         );
         Ok(())
     }
@@ -195,7 +227,11 @@ pub(super) fn counts_return<K: Kind>() -> Result<()> {
         ProtFlags::READ,
         MapFlags::SHARED | MapFlags::POPULATE,
     )?;
-    Counts::of(&structs, frames.clone())?.check_one_more(&before)?;
+    if K::MEMORY == Memory::Blocks {
+        Counts::of(&structs, kind.frames(image)?)?.check_one_more(&of_image, K::MEMORY)?;
+    } else {
+        Counts::of(&structs, frames.clone())?.check_one_more(&before, K::MEMORY)?;
+    }
     drop(map);
     Counts::of(&structs, frames.clone())?.check(&before)?;
 

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod ends;
+mod kinds;
 mod layout;
 mod pinned;
 mod private;
@@ -88,6 +89,7 @@ impl<K: Kind> Tests<K> {
         }
         programs {
             static_program,
+            without_block_devices,
         }
         waiting {
             futex,
@@ -109,20 +111,22 @@ impl<K: Kind> Tests<K> {
 /// The guest's own binary.
 const PROGRAM: Image = Image::good("program", Content::Program);
 
+const IMAGES: &[Image] = &[
+    Image::good(GOOD, Content::Small),
+    zoo::INLINE,
+    zoo::PLAIN,
+    zoo::EXTENDED,
+    zoo::COMPACT,
+    zoo::GARBAGE,
+    zoo::SMALL_BLOCKS,
+    zoo::CHUNKED,
+    PROGRAM,
+];
+
 const MACHINE: Machine = Machine {
     cpus: 2,
     modules: &["brd"],
-    images: &[
-        Image::good(GOOD, Content::Small),
-        zoo::INLINE,
-        zoo::PLAIN,
-        zoo::EXTENDED,
-        zoo::COMPACT,
-        zoo::GARBAGE,
-        zoo::SMALL_BLOCKS,
-        zoo::CHUNKED,
-        PROGRAM,
-    ],
+    images: IMAGES,
     ..BIGGER
 };
 
@@ -130,6 +134,38 @@ pub(super) static RETAINED_INITRD: Suite = Suite {
     name: "memory_initrd",
     machine: MACHINE,
     tests: Tests::<RetainedInitrd>::ALL,
+};
+
+pub(super) static CARVE_OUT: Suite = Suite {
+    name: "memory_carve_out",
+    machine: Machine {
+        memory_mib: kinds::MEMORY_MIB,
+        cmdline: kinds::CARVED_OUT,
+        ..MACHINE
+    },
+    tests: Tests::<kinds::CarveOut>::ALL,
+};
+
+pub(super) static PMEM: Suite = Suite {
+    name: "memory_pmem",
+    machine: Machine {
+        memory_mib: kinds::MEMORY_MIB,
+        cmdline: kinds::PERSISTENT,
+        modules: &["brd", "nd_e820", "nd_pmem"],
+        ..MACHINE
+    },
+    tests: Tests::<kinds::Pmem>::ALL,
+};
+
+pub(super) static FSDEV: Suite = Suite {
+    name: "memory_fsdev",
+    machine: Machine {
+        memory_mib: kinds::MEMORY_MIB,
+        cmdline: kinds::SOFT_RESERVED,
+        modules: &["brd", "dax_hmem", "device_dax", "fsdev_dax"],
+        ..MACHINE
+    },
+    tests: Tests::<kinds::Fsdev>::ALL,
 };
 
 const WRITABLE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
@@ -142,11 +178,18 @@ const BIG: &str = "big";
 
 /// The big file of each image, with its content, under each of [`OPTIONS`].
 fn each_big<K: Kind>(mut body: impl FnMut(&File, &[u8]) -> Result<()>) -> Result<()> {
+    each_big_and_options::<K>(|file, whole, _| body(file, whole))
+}
+
+/// As [`each_big`], for what depends on the options.
+fn each_big_and_options<K: Kind>(
+    mut body: impl FnMut(&File, &[u8], &str) -> Result<()>,
+) -> Result<()> {
     for options in OPTIONS {
         with_each::<K>(&[zoo::INLINE.name, zoo::PLAIN.name], options, |root, _| {
             let file = File::open(root.join(BIG))?;
             let whole = content(&file)?;
-            body(&file, &whole)
+            body(&file, &whole, options)
         })?;
     }
     Ok(())
