@@ -113,9 +113,20 @@ impl Kind for RetainedInitrd {
 pub(crate) fn with_each<K: Kind>(
     images: &[&str],
     options: &str,
-    mut body: impl FnMut(&Path, &[Entry]) -> Result<()>,
+    body: impl FnMut(&Path, &[Entry]) -> Result<()>,
 ) -> Result<()> {
     let kind = K::serve()?;
+    mount_each(&kind, images, options, body)?;
+    kind.end()
+}
+
+/// As [`with_each`], of memory that is served already.
+pub(crate) fn mount_each(
+    kind: &impl Kind,
+    images: &[&str],
+    options: &str,
+    mut body: impl FnMut(&Path, &[Entry]) -> Result<()>,
+) -> Result<()> {
     for image in images {
         let mount = kind.mount(image, options)?;
         body(mount.path(), &expectation(image)?)
@@ -124,5 +135,5 @@ pub(crate) fn with_each<K: Kind>(
             .unmount()
             .with_context(|| format!("umount of {image}"))?;
     }
-    kind.end()
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod ends;
 mod kinds;
 mod layout;
 mod pinned;
+mod poison;
 mod private;
 mod programs;
 mod stress;
@@ -29,7 +30,7 @@ use erodax_agent::guest::{
 use crate::{
     erodax::GOOD,
     image::{Content, Image},
-    kinds::{with_each, Kind, RetainedInitrd},
+    kinds::{mount_each, Kind, RetainedInitrd},
     suites::{zoo, BIGGER},
     Machine, Suite, Test,
 };
@@ -44,8 +45,10 @@ macro_rules! tests_of {
     };
 }
 
-impl<K: Kind> Tests<K> {
-    const ALL: &'static [Test] = tests_of! { K:
+/// [`tests_of`] every kind, and further ones.
+macro_rules! with_tests_of_all {
+    ($kind:ident: $($further:tt)*) => {
+        tests_of! { $kind:
         private {
             private_and_shared,
             copy_on_write,
@@ -105,6 +108,19 @@ impl<K: Kind> Tests<K> {
         stress {
             everything_at_once,
         }
+            $($further)*
+        }
+    };
+}
+
+impl<K: Kind> Tests<K> {
+    const ALL: &'static [Test] = with_tests_of_all! { K: };
+
+    /// Those, and what is only done to pages that can be made anew.
+    const WITH_LOSSES: &'static [Test] = with_tests_of_all! { K:
+        poison {
+            kills_users_only,
+        }
     };
 }
 
@@ -143,7 +159,7 @@ pub(super) static CARVE_OUT: Suite = Suite {
         cmdline: kinds::CARVED_OUT,
         ..MACHINE
     },
-    tests: Tests::<kinds::CarveOut>::ALL,
+    tests: Tests::<kinds::CarveOut>::WITH_LOSSES,
 };
 
 pub(super) static PMEM: Suite = Suite {
@@ -154,7 +170,7 @@ pub(super) static PMEM: Suite = Suite {
         modules: &["brd", "nd_e820", "nd_pmem"],
         ..MACHINE
     },
-    tests: Tests::<kinds::Pmem>::ALL,
+    tests: Tests::<kinds::Pmem>::WITH_LOSSES,
 };
 
 pub(super) static FSDEV: Suite = Suite {
@@ -165,7 +181,7 @@ pub(super) static FSDEV: Suite = Suite {
         modules: &["brd", "dax_hmem", "device_dax", "fsdev_dax"],
         ..MACHINE
     },
-    tests: Tests::<kinds::Fsdev>::ALL,
+    tests: Tests::<kinds::Fsdev>::WITH_LOSSES,
 };
 
 const WRITABLE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
@@ -185,14 +201,16 @@ fn each_big<K: Kind>(mut body: impl FnMut(&File, &[u8]) -> Result<()>) -> Result
 fn each_big_and_options<K: Kind>(
     mut body: impl FnMut(&File, &[u8], &str) -> Result<()>,
 ) -> Result<()> {
+    let kind = K::serve()?;
     for options in OPTIONS {
-        with_each::<K>(&[zoo::INLINE.name, zoo::PLAIN.name], options, |root, _| {
+        let images = [zoo::INLINE.name, zoo::PLAIN.name];
+        mount_each(&kind, &images, options, |root, _| {
             let file = File::open(root.join(BIG))?;
             let whole = content(&file)?;
             body(&file, &whole, options)
         })?;
     }
-    Ok(())
+    kind.end()
 }
 
 /// What the big file holds.

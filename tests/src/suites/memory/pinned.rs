@@ -124,12 +124,10 @@ pub(super) fn fixed_buffers<K: Kind>() -> Result<()> {
             check_not_pinned(&mut pages, refused).with_context(|| format!("{flags:?}"))?;
         }
         let mut pages = Mapping::new(file, 0, BUFFER, WRITABLE, MapFlags::PRIVATE)?;
+        pages.bytes_mut()[5 * PAGE] = !whole[5 * PAGE];
         if K::makes_dax_files(options) {
-            // Not even what is the program's own.
-            pages.bytes_mut().fill(1);
             return check_not_pinned(&mut pages, refused);
         }
-        pages.bytes_mut()[5 * PAGE] = !whole[5 * PAGE];
         let mut pinned = FixedBuffer::pin(&mut pages).context("pinning")?;
         drop(pages);
         ensure!(written_by(&mut pinned, 0..5 * PAGE)? == whole[..5 * PAGE]);

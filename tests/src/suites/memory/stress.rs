@@ -61,7 +61,7 @@ fn in_process(body: impl FnOnce() -> Result<()>) -> Result<()> {
 fn all_for<K: Kind>(time: Duration) -> Result<()> {
     let kind = K::serve()?;
     let structs = PageStructs::find()?;
-    let before = Counts::of(&structs, kind.frames(IMAGE)?)?;
+    let before = Counts::of::<K>(&structs, kind.frames(IMAGE)?)?;
     let (files, program) = (kind.mount(IMAGE, "dax")?, kind.mount(PROGRAM.name, "dax")?);
     let path = files.path().join(BIG);
     let whole = content(&File::open(&path)?)?;
@@ -90,7 +90,7 @@ fn all_for<K: Kind>(time: Duration) -> Result<()> {
     drop(works);
     files.unmount().context("umount")?;
     program.unmount().context("umount")?;
-    Counts::of(&structs, kind.frames(IMAGE)?)?.check(&before)?;
+    Counts::of::<K>(&structs, kind.frames(IMAGE)?)?.check(&before)?;
     kind.end()
 }
 
