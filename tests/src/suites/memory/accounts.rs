@@ -156,10 +156,12 @@ impl Counts {
     /// Those of these page frames, none of ZONE_DEVICE: neither /proc/kpagecount nor /proc/kcore
     /// has these. There the proof is that unmounting or unloading ends, which waits for references.
     pub(super) fn of<K: Kind>(structs: &PageStructs, frames: Range<u64>) -> Result<Self> {
-        let frames = match K::MEMORY {
-            Memory::Ram => frames,
-            Memory::Blocks | Memory::FsDax => frames.start..frames.start,
-        };
+        if K::MEMORY != Memory::Ram {
+            return Ok(Self {
+                maps: Vec::new(),
+                references: Vec::new(),
+            });
+        }
         Ok(Self {
             maps: pages::map_counts(frames.clone())?,
             references: structs.references(frames)?,

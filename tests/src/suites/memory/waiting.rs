@@ -105,13 +105,13 @@ pub(super) fn userfaultfd_writes<K: Kind>() -> Result<()> {
             })?;
         }
         let _fault = watch(&mut map)?;
-        if !K::makes_dax_files(options) {
-            ensure!(&map.bytes()[..whole.len()] == whole, "before writing");
-        }
-        overwrite(&mut map);
         if K::makes_dax_files(options) {
-            ensure!(map.touch(0) == !whole[0] && map.touch(1) == whole[1]);
+            map.bytes_mut()[5 * PAGE] = !whole[5 * PAGE];
+            let (written, rest) = (map.touch(5 * PAGE), map.touch(5 * PAGE + 1));
+            ensure!(written == !whole[5 * PAGE] && rest == whole[5 * PAGE + 1]);
         } else {
+            ensure!(&map.bytes()[..whole.len()] == whole, "before writing");
+            overwrite(&mut map);
             check_overwritten(&map, whole)?;
         }
         check_file(file, whole)
