@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     ops::Range,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -221,7 +221,7 @@ impl Kind for Pmem {
 /// Character devices of `fsdev_dax`.
 pub(super) struct Fsdev {
     devices: Devices,
-    nodes: [std::path::PathBuf; 2],
+    nodes: [PathBuf; 2],
 }
 
 impl Kind for Fsdev {
