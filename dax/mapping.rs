@@ -67,6 +67,10 @@ pub(crate) fn map_window(fault: &mut Fault<'_>, region: &Region, run: Run) -> Op
                 // or, where a copy is in it, the page.
                 return Some(huge.unwrap_or_else(|| fault.give(&page)));
             }
+            if fault.is_marked() {
+                // There is a page table, which userfaultfd watches: the MM maps this page alone.
+                return Some(fault.give(&page));
+            }
         }
         Kind::RetainedInitrd if fault.is_watched() => return Some(fault.give(&page)),
         Kind::RetainedInitrd => {}

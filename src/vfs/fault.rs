@@ -148,7 +148,7 @@ impl<'a> Fault<'a> {
 
     /// Whether there is something in the page table that is no page: a mark of userfaultfd's,
     /// which the MM must take away itself. Inserting beside it would fail for ever.
-    fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         // SAFETY: Valid by the invariant; the entry is there if the flag says so.
         unsafe {
             (*self.0).flags & bindings::fault_flag_FAULT_FLAG_ORIG_PTE_VALID != 0
@@ -289,8 +289,9 @@ impl<'a> Fault<'a> {
     /// Gives the kernel the page to map or to copy, which spares the process a second fault.
     ///
     /// What the kernel maps is this page of order 0, or all of the compound page that it is part
-    /// of, if the VMA and the page table have room for it. So give a part of a compound page only
-    /// to be copied, or if all of it is what the mapping shows.
+    /// of, if the VMA and the page table have room for it and userfaultfd does not watch. So give a
+    /// part of a compound page only to be copied, if all of it is what the mapping shows, or where
+    /// [`Self::is_marked`].
     pub(crate) fn give(&mut self, page: &Page) -> Outcome {
         // SAFETY: `do_cow_fault` (mm/memory.c) copies `page` and drops the reference that is
         // taken here; `do_read_fault` gives it to the mapping. Both check it for poison.

@@ -65,6 +65,8 @@ impl<T: FileSystem> Operations<T> {
         let wanted = fault::position_of(fault.index());
         let extent = wanted.and_then(|position| fs.dax_extent(data, position, PAGE_SIZE as u64));
         let outcome = match extent {
+            // `fs/dax.c` maps nothing where a mark is, and would try forever.
+            Some(_) if fault.is_marked() && !fault.is_copy() => Outcome::NOTHING_THERE,
             // SAFETY: As above.
             Some(_) => unsafe { Self::map(vmf, 0) },
             // A page that is no page of the device: the filesystem's own.

@@ -15,13 +15,38 @@ use crate::{
     expectation::Entry,
 };
 
+/// What the pages of a kind of memory are to the kernel, and hence what programs may do with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// System RAM: single pages, each with a reference that stays for ever.
+    Ram,
+    /// Compound pages of 2 MiB in ZONE_DEVICE, each of which rests at one reference, and is
+    /// waited for when the module is unloaded.
+    Blocks,
+    /// Pages of ZONE_DEVICE that rest without a reference, and are waited for when the filesystem
+    /// is unmounted. Files that are mapped directly are `S_DAX`.
+    FsDax,
+}
+
+/// What is to be mounted for an image.
+pub(crate) struct Source {
+    pub(crate) node: PathBuf,
+    /// Where in it the image begins.
+    pub(crate) offset: u64,
+}
+
 /// Memory that the images of a VM lie in, served for as long as the value exists.
 pub(crate) trait Kind: Sized {
+    const MEMORY: Memory;
+
+    /// Whether it takes a block device to mount images.
+    const HAS_BLOCK_DEVICE: bool = false;
+
     /// Loads what is needed to mount images.
     fn serve() -> Result<Self>;
 
     /// What is to be mounted for an image.
-    fn source(&self, image: &str) -> Result<PathBuf>;
+    fn source(&self, image: &str) -> Result<Source>;
 
     /// The page frames that an image begins and lies in.
     fn frames(&self, image: &str) -> Result<Range<u64>>;
@@ -36,8 +61,19 @@ pub(crate) trait Kind: Sized {
 
     /// Mounts an image on `/mnt/NAME`.
     fn mount_at(&self, image: &str, options: &str, name: &str) -> Result<Mount> {
-        mount_source(&self.source(image)?, options, name)
+        let source = self.source(image)?;
+        let mut all = options.to_owned();
+        if source.offset != 0 {
+            all = format!("fsoffset={},{options}", source.offset);
+        }
+        mount_source(&source.node, all.trim_end_matches(','), name)
             .with_context(|| format!("mount of {image} with {options:?}"))
+    }
+
+    /// Whether files of a mount with these options, `dax` or `dax=never`, are `S_DAX`: they are
+    /// not locked, probed, pinned for long, or dumped with other mappings.
+    fn makes_dax_files(options: &str) -> bool {
+        Self::MEMORY == Memory::FsDax && options == "dax"
     }
 }
 
@@ -47,13 +83,18 @@ pub(crate) struct RetainedInitrd {
 }
 
 impl Kind for RetainedInitrd {
+    const MEMORY: Memory = Memory::Ram;
+
     fn serve() -> Result<Self> {
         let module = serve_initrd()?;
         Ok(Self { module })
     }
 
-    fn source(&self, image: &str) -> Result<PathBuf> {
-        Ok(Device::of(image)?.node)
+    fn source(&self, image: &str) -> Result<Source> {
+        Ok(Source {
+            node: Device::of(image)?.node,
+            offset: 0,
+        })
     }
 
     fn frames(&self, image: &str) -> Result<Range<u64>> {
@@ -72,9 +113,20 @@ impl Kind for RetainedInitrd {
 pub(crate) fn with_each<K: Kind>(
     images: &[&str],
     options: &str,
-    mut body: impl FnMut(&Path, &[Entry]) -> Result<()>,
+    body: impl FnMut(&Path, &[Entry]) -> Result<()>,
 ) -> Result<()> {
     let kind = K::serve()?;
+    mount_each(&kind, images, options, body)?;
+    kind.end()
+}
+
+/// As [`with_each`], of memory that is served already.
+pub(crate) fn mount_each(
+    kind: &impl Kind,
+    images: &[&str],
+    options: &str,
+    mut body: impl FnMut(&Path, &[Entry]) -> Result<()>,
+) -> Result<()> {
     for image in images {
         let mount = kind.mount(image, options)?;
         body(mount.path(), &expectation(image)?)
@@ -83,5 +135,5 @@ pub(crate) fn with_each<K: Kind>(
             .unmount()
             .with_context(|| format!("umount of {image}"))?;
     }
-    kind.end()
+    Ok(())
 }

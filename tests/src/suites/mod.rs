@@ -31,6 +31,9 @@ use crate::{Machine, Suite};
 /// Every suite; those that take longest come first.
 pub const ALL: &[&Suite] = &[
     &memory::RETAINED_INITRD,
+    &memory::PMEM,
+    &memory::FSDEV,
+    &memory::CARVE_OUT,
     &payload::SUITE,
     &fsdax::SUITE,
     &files::SUITE,

@@ -3,6 +3,7 @@
 //! The kinds of DAX devices, and how each is set up with an image on it.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{Seek, SeekFrom, Write},
     os::unix::ffi::OsStrExt,
@@ -21,17 +22,17 @@ use crate::erodax::Device;
 
 /// Memory that nd_e820 and ramdax find, and memory for `dax_hmem`, both kept from the kernel's
 /// own use.
-pub(super) const CMDLINE: &[&str] = &[
+pub(in crate::suites) const CMDLINE: &[&str] = &[
     "retain_initrd",
     "memmap=96M!0x20000000",
     "memmap=64M%0x28000000-1+0xefffffff",
 ];
 /// Memory of the machine: the initrd lies at its end, above those two.
-pub(super) const MEMORY_MIB: u32 = 1024;
+pub(in crate::suites) const MEMORY_MIB: u32 = 1024;
 /// Memory of the virtio-pmem device.
-pub(super) const VIRTIO_PMEM_MIB: u32 = 64;
+pub(in crate::suites) const VIRTIO_PMEM_MIB: u32 = 64;
 
-pub(super) const MODULES: &[&str] = &[
+pub(in crate::suites) const MODULES: &[&str] = &[
     "brd",
     "nd_e820",
     "ramdax",
@@ -43,17 +44,18 @@ pub(super) const MODULES: &[&str] = &[
 ];
 
 /// The block device of each pmem driver.
-pub(super) const PMEM: &str = "/dev/pmem0";
+pub(in crate::suites) const PMEM: &str = "/dev/pmem0";
 
 const E820_DRIVER: &str = "/sys/bus/platform/drivers/e820_pmem";
 const PMEM_DRIVER: &str = "/sys/bus/nd/drivers/nd_pmem";
 const NVDIMMS: &str = "/sys/bus/nd/devices";
+const DAX_DEVICES: &str = "/sys/bus/dax/devices";
 const DAX_DRIVERS: &str = "/sys/bus/dax/drivers";
 /// Where 2 MiB pages begin.
-pub(super) const HUGE: u64 = 2 << 20;
+pub(in crate::suites) const HUGE: u64 = 2 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::suites) enum Kind {
     /// `memmap=NN!ADDR`, all of it one block device.
     E820,
     /// The same memory as a ramdax device with a namespace in mode fsdax.
@@ -64,12 +66,12 @@ pub(super) enum Kind {
     Fsdev,
 }
 
-pub(super) const ALL: [Kind; 4] = [Kind::E820, Kind::Ramdax, Kind::Virtio, Kind::Fsdev];
-pub(super) const DISKS: [Kind; 3] = [Kind::E820, Kind::Ramdax, Kind::Virtio];
+pub(in crate::suites) const ALL: [Kind; 4] = [Kind::E820, Kind::Ramdax, Kind::Virtio, Kind::Fsdev];
+pub(in crate::suites) const DISKS: [Kind; 3] = [Kind::E820, Kind::Ramdax, Kind::Virtio];
 
 /// A device that was set up; on drop it is taken apart, and its modules are unloaded.
-pub(super) struct Source {
-    pub(super) node: PathBuf,
+pub(in crate::suites) struct Source {
+    pub(in crate::suites) node: PathBuf,
     /// Of what offers the device to its driver.
     provider: Provider,
     modules: Vec<Module>,
@@ -87,7 +89,7 @@ impl Drop for Provider {
 
 impl Source {
     /// Takes the device apart and unloads its modules, all of which must be possible.
-    pub(super) fn remove(self) -> Result<()> {
+    pub(in crate::suites) fn remove(self) -> Result<()> {
         drop(self.provider);
         for module in self.modules {
             unload(module)?;
@@ -96,7 +98,7 @@ impl Source {
     }
 
     /// Takes the device from its driver, whatever uses it.
-    pub(super) fn unplug(&self) -> Result<()> {
+    pub(in crate::suites) fn unplug(&self) -> Result<()> {
         unbind_all(if self.node == Path::new(PMEM) {
             PMEM_DRIVER
         } else {
@@ -127,12 +129,12 @@ fn unload(module: Module) -> Result<()> {
 impl Kind {
     /// Sets the device up with an image on it, `offset` bytes from its start. The module must be
     /// loaded with the initrd's images.
-    pub(super) fn with_image(self, image: &str, offset: u64) -> Result<Source> {
+    pub(in crate::suites) fn with_image(self, image: &str, offset: u64) -> Result<Source> {
         self.with_bytes(&bytes_of(image)?, offset)
     }
 
     /// Sets the device up with these bytes on it, zeros before them.
-    pub(super) fn with_bytes(self, bytes: &[u8], offset: u64) -> Result<Source> {
+    pub(in crate::suites) fn with_bytes(self, bytes: &[u8], offset: u64) -> Result<Source> {
         let bytes = [&vec![0; offset as usize], bytes].concat();
         if self == Self::Fsdev {
             return with_fsdev(&bytes);
@@ -143,7 +145,7 @@ impl Kind {
     }
 
     /// Sets the block device up.
-    pub(super) fn set_up(self) -> Result<Source> {
+    pub(in crate::suites) fn set_up(self) -> Result<Source> {
         match self {
             Self::E820 => with_modules(&["nd_e820", "nd_pmem"], E820_DRIVER, || Ok(())),
             Self::Ramdax => ramdax(|| fsdax_namespace("2c1a6f57-0d7e-4f9b-8a55-0e7d53b1a001")),
@@ -157,12 +159,12 @@ impl Kind {
 }
 
 /// The bytes of an image in the initrd.
-pub(super) fn bytes_of(image: &str) -> Result<Vec<u8>> {
+pub(in crate::suites) fn bytes_of(image: &str) -> Result<Vec<u8>> {
     Ok(fs::read(Device::of(image)?.node)?)
 }
 
 /// Writes to a device, and all the way to its memory.
-pub(super) fn write(node: &Path, bytes: &[u8], offset: u64) -> Result<()> {
+pub(in crate::suites) fn write(node: &Path, bytes: &[u8], offset: u64) -> Result<()> {
     let mut device = OpenOptions::new().write(true).open(node)?;
     device.seek(SeekFrom::Start(offset))?;
     device.write_all(bytes)?;
@@ -191,7 +193,7 @@ fn with_modules(
 }
 
 /// The memory as a ramdax device, with a namespace that `configure` makes.
-pub(super) fn ramdax(configure: impl FnOnce() -> Result<()>) -> Result<Source> {
+pub(in crate::suites) fn ramdax(configure: impl FnOnce() -> Result<()>) -> Result<Source> {
     forget_namespaces()?;
     let claim = |driver: &str| {
         fs::write(
@@ -238,7 +240,7 @@ fn raw_namespace_settings() -> Result<()> {
 }
 
 /// A namespace without pages.
-pub(super) fn raw_namespace() -> Result<()> {
+pub(in crate::suites) fn raw_namespace() -> Result<()> {
     raw_namespace_settings()?;
     bind(NAMESPACE)
 }
@@ -254,35 +256,61 @@ fn fsdax_namespace(uuid: &str) -> Result<()> {
     bind(SEED)
 }
 
-/// Puts an image into the memory while `device_dax` has it, which can be mapped for writing, and
-/// hands it over to `fsdev_dax`.
-fn with_fsdev(bytes: &[u8]) -> Result<Source> {
+/// Makes DAX devices of the memory that is kept for `dax_hmem`, of no driver in particular.
+pub(in crate::suites) fn soft_reserved() -> Result<Source> {
     let mut modules = module::load("fsdev_dax")?;
     modules.extend(module::load("device_dax")?);
     modules.splice(0..0, module::load("dax_hmem")?);
-    let provider = Provider("/sys/bus/platform/drivers/hmem");
-    let source = Source {
-        node: hand_over("fsdev_dax", "device_dax")?,
-        provider,
+    Ok(Source {
+        node: PathBuf::new(),
+        provider: Provider("/sys/bus/platform/drivers/hmem"),
         modules,
-    };
-    let device = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&source.node)?;
-    let len = bytes.len().next_multiple_of(HUGE as usize);
-    let write = ProtFlags::READ | ProtFlags::WRITE;
-    let mut map = Mapping::new(&device, 0, len, write, MapFlags::SHARED)?;
-    map.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-    drop((map, device));
+    })
+}
+
+/// Puts an image into the memory and hands it over to `fsdev_dax`.
+fn with_fsdev(bytes: &[u8]) -> Result<Source> {
+    let mut source = soft_reserved()?;
+    source.node = hand_over("fsdev_dax", "device_dax")?;
+    copy_to(&source.node, bytes)?;
     hand_over("device_dax", "fsdev_dax")?;
     Ok(source)
 }
 
+/// Puts bytes at the beginning of the DAX device at an address, which `device_dax` has then.
+pub(in crate::suites) fn fill(address: u64, bytes: &[u8]) -> Result<()> {
+    copy_to(&hand_over_at(address, "fsdev_dax", "device_dax")?, bytes)
+}
+
+/// Writes to a device of `device_dax`, which takes no write(2).
+fn copy_to(node: &Path, bytes: &[u8]) -> Result<()> {
+    let device = OpenOptions::new().read(true).write(true).open(node)?;
+    let len = bytes.len().next_multiple_of(HUGE as usize);
+    let write = ProtFlags::READ | ProtFlags::WRITE;
+    let mut map = Mapping::new(&device, 0, len, write, MapFlags::SHARED)?;
+    map.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+    Ok(())
+}
+
 /// Takes the DAX device from one driver and gives it to another; returns its node.
-pub(super) fn hand_over(from: &str, to: &str) -> Result<PathBuf> {
-    let devices = fs::read_dir("/sys/bus/dax/devices")?.next();
-    let device = devices.context("no DAX device")??.file_name();
+pub(in crate::suites) fn hand_over(from: &str, to: &str) -> Result<PathBuf> {
+    let device = fs::read_dir(DAX_DEVICES)?.next();
+    hand_over_device(&device.context("no DAX device")??.file_name(), from, to)
+}
+
+/// As [`hand_over`], of several devices the one whose memory begins at this address.
+pub(in crate::suites) fn hand_over_at(address: u64, from: &str, to: &str) -> Result<PathBuf> {
+    let resource = format!("{address:#x}\n");
+    for entry in fs::read_dir(DAX_DEVICES)? {
+        let entry = entry?;
+        if fs::read_to_string(entry.path().join("resource"))? == resource {
+            return hand_over_device(&entry.file_name(), from, to);
+        }
+    }
+    anyhow::bail!("no DAX device at {address:#x}")
+}
+
+fn hand_over_device(device: &OsStr, from: &str, to: &str) -> Result<PathBuf> {
     let driver = |name: &str, file: &str| Path::new(DAX_DRIVERS).join(name).join(file);
     // Bound or not, known or not.
     let _ = fs::write(driver(from, "unbind"), device.as_bytes());
@@ -294,7 +322,7 @@ pub(super) fn hand_over(from: &str, to: &str) -> Result<PathBuf> {
     Ok(node)
 }
 
-fn wait_for(path: &Path) -> Result<()> {
+pub(in crate::suites) fn wait_for(path: &Path) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !path.exists() {
         ensure!(Instant::now() < deadline, "no {}", path.display());
@@ -305,7 +333,7 @@ fn wait_for(path: &Path) -> Result<()> {
 
 /// Two partitions: one at a multiple of 2 MiB, one at an odd sector. As they are looked for when
 /// the device appears, it is made anew.
-pub(super) fn with_partitions() -> Result<Source> {
+pub(in crate::suites) fn with_partitions() -> Result<Source> {
     let source = Kind::E820.set_up()?;
     let mut sector = [0; 512];
     for (entry, first, count) in [(0, 4096_u32, 65_536_u32), (1, 69_633, 65_536)] {

@@ -2,7 +2,7 @@
 
 //! Images on DAX devices of other drivers: pmem of every kind, and `/dev/daxX.Y`.
 
-mod kinds;
+pub(super) mod kinds;
 mod life;
 mod mapping;
 mod refusals;

@@ -8,7 +8,7 @@ use rustix::{io::Errno, mm::MsyncFlags};
 
 use super::{
     accounts::Smaps, check_dies, check_file, check_overwritten, check_overwritten_to, each_big,
-    overwrite, signal, BIG, WRITABLE,
+    each_big_and_options, overwrite, signal, BIG, WRITABLE,
 };
 use crate::kinds::Kind;
 
@@ -153,19 +153,18 @@ pub(super) fn advice<K: Kind>() -> Result<()> {
     })
 }
 
+/// mlock(2) takes files that are `S_DAX` for memory already, so that it only maps them.
 pub(super) fn locked<K: Kind>() -> Result<()> {
-    each_big::<K>(|file, whole| {
+    each_big_and_options::<K>(|file, whole, options| {
         let map = Mapping::read_only(file, whole.len())?;
         map.lock()?;
         let smaps = Smaps::of(BIG)?;
         ensure!(&map.bytes()[..whole.len()] == whole);
-        for field in ["Rss", "Locked"] {
+        let all = u64::try_from(whole.len().next_multiple_of(PAGE) / 1024)?;
+        let locked = if K::makes_dax_files(options) { 0 } else { all };
+        for (field, expected) in [("Rss", all), ("Locked", locked)] {
             let kib = smaps.kib(field)?;
-            ensure!(
-                kib >= whole.len() as u64 / 1024,
-                "{field}: {kib} KiB of {} bytes",
-                whole.len()
-            );
+            ensure!(kib == expected, "{field}: {kib} KiB, not {expected}");
         }
         Ok(())
     })

@@ -4,8 +4,10 @@
 
 mod accounts;
 mod ends;
+mod kinds;
 mod layout;
 mod pinned;
+mod poison;
 mod private;
 mod programs;
 mod stress;
@@ -28,7 +30,7 @@ use erodax_agent::guest::{
 use crate::{
     erodax::GOOD,
     image::{Content, Image},
-    kinds::{with_each, Kind, RetainedInitrd},
+    kinds::{mount_each, Kind, RetainedInitrd},
     suites::{zoo, BIGGER},
     Machine, Suite, Test,
 };
@@ -43,8 +45,10 @@ macro_rules! tests_of {
     };
 }
 
-impl<K: Kind> Tests<K> {
-    const ALL: &'static [Test] = tests_of! { K:
+/// [`tests_of`] every kind, and further ones.
+macro_rules! with_tests_of_all {
+    ($kind:ident: $($further:tt)*) => {
+        tests_of! { $kind:
         private {
             private_and_shared,
             copy_on_write,
@@ -88,6 +92,7 @@ impl<K: Kind> Tests<K> {
         }
         programs {
             static_program,
+            without_block_devices,
         }
         waiting {
             futex,
@@ -103,26 +108,41 @@ impl<K: Kind> Tests<K> {
         stress {
             everything_at_once,
         }
+            $($further)*
+        }
+    };
+}
+
+impl<K: Kind> Tests<K> {
+    const ALL: &'static [Test] = with_tests_of_all! { K: };
+
+    /// Those, and what is only done to pages that can be made anew.
+    const WITH_LOSSES: &'static [Test] = with_tests_of_all! { K:
+        poison {
+            kills_users_only,
+        }
     };
 }
 
 /// The guest's own binary.
 const PROGRAM: Image = Image::good("program", Content::Program);
 
+const IMAGES: &[Image] = &[
+    Image::good(GOOD, Content::Small),
+    zoo::INLINE,
+    zoo::PLAIN,
+    zoo::EXTENDED,
+    zoo::COMPACT,
+    zoo::GARBAGE,
+    zoo::SMALL_BLOCKS,
+    zoo::CHUNKED,
+    PROGRAM,
+];
+
 const MACHINE: Machine = Machine {
     cpus: 2,
     modules: &["brd"],
-    images: &[
-        Image::good(GOOD, Content::Small),
-        zoo::INLINE,
-        zoo::PLAIN,
-        zoo::EXTENDED,
-        zoo::COMPACT,
-        zoo::GARBAGE,
-        zoo::SMALL_BLOCKS,
-        zoo::CHUNKED,
-        PROGRAM,
-    ],
+    images: IMAGES,
     ..BIGGER
 };
 
@@ -130,6 +150,38 @@ pub(super) static RETAINED_INITRD: Suite = Suite {
     name: "memory_initrd",
     machine: MACHINE,
     tests: Tests::<RetainedInitrd>::ALL,
+};
+
+pub(super) static CARVE_OUT: Suite = Suite {
+    name: "memory_carve_out",
+    machine: Machine {
+        memory_mib: kinds::MEMORY_MIB,
+        cmdline: kinds::CARVED_OUT,
+        ..MACHINE
+    },
+    tests: Tests::<kinds::CarveOut>::WITH_LOSSES,
+};
+
+pub(super) static PMEM: Suite = Suite {
+    name: "memory_pmem",
+    machine: Machine {
+        memory_mib: kinds::MEMORY_MIB,
+        cmdline: kinds::PERSISTENT,
+        modules: &["brd", "nd_e820", "nd_pmem"],
+        ..MACHINE
+    },
+    tests: Tests::<kinds::Pmem>::WITH_LOSSES,
+};
+
+pub(super) static FSDEV: Suite = Suite {
+    name: "memory_fsdev",
+    machine: Machine {
+        memory_mib: kinds::MEMORY_MIB,
+        cmdline: kinds::SOFT_RESERVED,
+        modules: &["brd", "dax_hmem", "device_dax", "fsdev_dax"],
+        ..MACHINE
+    },
+    tests: Tests::<kinds::Fsdev>::WITH_LOSSES,
 };
 
 const WRITABLE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
@@ -142,14 +194,23 @@ const BIG: &str = "big";
 
 /// The big file of each image, with its content, under each of [`OPTIONS`].
 fn each_big<K: Kind>(mut body: impl FnMut(&File, &[u8]) -> Result<()>) -> Result<()> {
+    each_big_and_options::<K>(|file, whole, _| body(file, whole))
+}
+
+/// As [`each_big`], for what depends on the options.
+fn each_big_and_options<K: Kind>(
+    mut body: impl FnMut(&File, &[u8], &str) -> Result<()>,
+) -> Result<()> {
+    let kind = K::serve()?;
     for options in OPTIONS {
-        with_each::<K>(&[zoo::INLINE.name, zoo::PLAIN.name], options, |root, _| {
+        let images = [zoo::INLINE.name, zoo::PLAIN.name];
+        mount_each(&kind, &images, options, |root, _| {
             let file = File::open(root.join(BIG))?;
             let whole = content(&file)?;
-            body(&file, &whole)
+            body(&file, &whole, options)
         })?;
     }
-    Ok(())
+    kind.end()
 }
 
 /// What the big file holds.

@@ -18,11 +18,15 @@ use erodax_agent::guest::{
 };
 use rustix::{
     fs::OFlags,
+    io::Errno,
     pipe::{fcntl_setpipe_size, pipe},
 };
 
-use super::{check_file, each_big, BIG, WRITABLE};
-use crate::{kinds::Kind, suites::zoo};
+use super::{check_file, each_big, each_big_and_options, BIG, WRITABLE};
+use crate::{
+    kinds::{Kind, Memory},
+    suites::zoo,
+};
 
 /// A RAM disk.
 const DISK: &str = "/dev/ram0";
@@ -109,18 +113,21 @@ pub(super) fn spliced_from_a_mapping<K: Kind>() -> Result<()> {
 /// could write to behind the file's back it does not get.
 pub(super) fn fixed_buffers<K: Kind>() -> Result<()> {
     const BUFFER: usize = 16 * PAGE;
-    each_big::<K>(|file, whole| {
+    each_big_and_options::<K>(|file, whole, options| {
+        let refused = if K::makes_dax_files(options) {
+            Errno::OPNOTSUPP
+        } else {
+            Errno::FAULT
+        };
         for flags in [MapFlags::PRIVATE, MapFlags::SHARED] {
             let mut pages = Mapping::new(file, 0, BUFFER, ProtFlags::READ, flags)?;
-            let refused = FixedBuffer::pin(&mut pages).map(drop);
-            let code = refused
-                .as_ref()
-                .err()
-                .and_then(std::io::Error::raw_os_error);
-            ensure!(code == Some(EFAULT), "{flags:?}: {refused:?}");
+            check_not_pinned(&mut pages, refused).with_context(|| format!("{flags:?}"))?;
         }
         let mut pages = Mapping::new(file, 0, BUFFER, WRITABLE, MapFlags::PRIVATE)?;
         pages.bytes_mut()[5 * PAGE] = !whole[5 * PAGE];
+        if K::makes_dax_files(options) {
+            return check_not_pinned(&mut pages, refused);
+        }
         let mut pinned = FixedBuffer::pin(&mut pages).context("pinning")?;
         drop(pages);
         ensure!(written_by(&mut pinned, 0..5 * PAGE)? == whole[..5 * PAGE]);
@@ -131,7 +138,12 @@ pub(super) fn fixed_buffers<K: Kind>() -> Result<()> {
     })
 }
 
-const EFAULT: i32 = 14;
+fn check_not_pinned(pages: &mut Mapping, expected: Errno) -> Result<()> {
+    let refused = FixedBuffer::pin(pages).map(drop);
+    let code = refused.as_ref().map_err(Errno::from_io_error);
+    ensure!(code == Err(Some(expected)), "{refused:?}");
+    Ok(())
+}
 
 fn written_by(pinned: &mut FixedBuffer, range: Range<usize>) -> Result<Vec<u8>> {
     const COPY: &str = "/tmp/copy";
@@ -154,7 +166,11 @@ pub(super) fn held_after_unmounting<K: Kind>() -> Result<()> {
         let mut written = Mapping::new(&file, 0, PART, WRITABLE, MapFlags::PRIVATE)?;
         written.bytes_mut()[PAGE] = !whole[PAGE];
         let read = Mapping::new(&file, 0, whole.len(), ProtFlags::READ, MapFlags::SHARED)?;
-        let mut ring = FixedBuffer::pin(&mut written)?;
+        let mut ring = if K::makes_dax_files(options) {
+            None
+        } else {
+            Some(FixedBuffer::pin(&mut written)?)
+        };
         let (reader, writer) = pipe()?;
         fcntl_setpipe_size(&writer, PART)?;
         ensure!(splice_pages(&writer, &read.bytes()[..PART])? == PART);
@@ -162,8 +178,14 @@ pub(super) fn held_after_unmounting<K: Kind>() -> Result<()> {
         mount.detach().context("umount --lazy")?;
         // The mapping keeps the filesystem, of which pages not seen so far are still to be had.
         ensure!(read.bytes()[..whole.len()] == whole, "after umount --lazy");
-        drop((read, written));
-        kind.end().context("the filesystem is still there")?;
+        // What is waited for must be given back first.
+        let waiting = if K::MEMORY == Memory::Ram {
+            drop((read, written));
+            kind.end().context("the filesystem is still there")?;
+            None
+        } else {
+            Some((read, written, kind))
+        };
         let mut piped = Vec::new();
         drop(writer);
         File::from(reader).read_to_end(&mut piped)?;
@@ -171,9 +193,15 @@ pub(super) fn held_after_unmounting<K: Kind>() -> Result<()> {
             piped == whole[..PART],
             "something else comes out of the pipe"
         );
-        let ringed = written_by(&mut ring, 0..PART)?;
-        ensure!(ringed[..PAGE] == whole[..PAGE] && ringed[PAGE] == !whole[PAGE]);
-        ensure!(ringed[PAGE + 1..] == whole[PAGE + 1..PART]);
+        if let Some(ring) = &mut ring {
+            let ringed = written_by(ring, 0..PART)?;
+            ensure!(ringed[..PAGE] == whole[..PAGE] && ringed[PAGE] == !whole[PAGE]);
+            ensure!(ringed[PAGE + 1..] == whole[PAGE + 1..PART]);
+        }
+        if let Some((read, written, kind)) = waiting {
+            drop((read, written, ring));
+            kind.end().context("the filesystem is still there")?;
+        }
     }
     Ok(())
 }

@@ -20,7 +20,11 @@ use erodax_agent::guest::{
 };
 
 use super::{accounts::Counts, check_overwritten, content, overwrite, BIG, PROGRAM, WRITABLE};
-use crate::{kinds::Kind, programs, stress_seconds, suites::zoo};
+use crate::{
+    kinds::{Kind, Memory as Pages},
+    programs, stress_seconds,
+    suites::zoo,
+};
 
 /// What the processes and their leftovers may take in the end.
 const ALLOWED_KIB: u64 = 1024;
@@ -32,7 +36,12 @@ type Work<'a> = dyn Fn(u64) -> Result<()> + 'a;
 /// The first third of the time fills caches and lists, after which no more memory must go. Both
 /// parts have a process of their own, which takes with it what it has allocated.
 pub(super) fn everything_at_once<K: Kind>() -> Result<()> {
-    let time = Duration::from_secs(stress_seconds()?);
+    let seconds = stress_seconds()?;
+    // What is the same for all kinds of memory need not be tried so long with each.
+    let time = match K::MEMORY {
+        Pages::Ram => Duration::from_secs(seconds),
+        Pages::Blocks | Pages::FsDax => Duration::from_secs(seconds) * 2 / 5,
+    };
     in_process(|| all_for::<K>(time / 3))?;
     let before = Memory::settled()?.free;
     in_process(|| all_for::<K>(time * 2 / 3))?;
@@ -52,7 +61,7 @@ fn in_process(body: impl FnOnce() -> Result<()>) -> Result<()> {
 fn all_for<K: Kind>(time: Duration) -> Result<()> {
     let kind = K::serve()?;
     let structs = PageStructs::find()?;
-    let before = Counts::of(&structs, kind.frames(IMAGE)?)?;
+    let before = Counts::of::<K>(&structs, kind.frames(IMAGE)?)?;
     let (files, program) = (kind.mount(IMAGE, "dax")?, kind.mount(PROGRAM.name, "dax")?);
     let path = files.path().join(BIG);
     let whole = content(&File::open(&path)?)?;
@@ -81,7 +90,7 @@ fn all_for<K: Kind>(time: Duration) -> Result<()> {
     drop(works);
     files.unmount().context("umount")?;
     program.unmount().context("umount")?;
-    Counts::of(&structs, kind.frames(IMAGE)?)?.check(&before)?;
+    Counts::of::<K>(&structs, kind.frames(IMAGE)?)?.check(&before)?;
     kind.end()
 }
 
@@ -171,8 +180,13 @@ fn start(root: &Path) -> Result<()> {
 }
 
 /// A mount of its own, which goes in the middle of its use every other time.
-fn mount_and_unmount(kind: &impl Kind, round: u64, whole: &[u8]) -> Result<()> {
-    let options = if round % 4 < 2 { "dax" } else { "dax=never" };
+fn mount_and_unmount<K: Kind>(kind: &K, round: u64, whole: &[u8]) -> Result<()> {
+    // A DAX device is in use by one filesystem, with one set of options.
+    let options = if round % 4 < 2 || K::MEMORY == Pages::FsDax {
+        "dax"
+    } else {
+        "dax=never"
+    };
     let mount = kind.mount_at(IMAGE, options, "stress")?;
     let file = File::open(mount.path().join(BIG))?;
     let map = Mapping::read_only(&file, whole.len())?;

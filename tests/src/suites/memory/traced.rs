@@ -25,11 +25,14 @@ use nix::{
     unistd::Pid,
 };
 use object::{elf::FileHeader64, read::elf::ElfFile, LittleEndian, Object, ObjectSegment};
-use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use rustix::{
+    io::Errno,
+    process::{getrlimit, setrlimit, Resource, Rlimit},
+};
 
 use super::{each_big, programs::with_program};
 use crate::{
-    kinds::Kind,
+    kinds::{Kind, Memory},
     programs::{self, Answering, CHANGED, UNCHANGED},
 };
 
@@ -49,7 +52,7 @@ pub(super) fn read_by_a_debugger<K: Kind>() -> Result<()> {
 /// A debugger changes the code of one process, which stops there; the file and other processes
 /// keep theirs.
 pub(super) fn breakpoint<K: Kind>() -> Result<()> {
-    with_program::<K>(|root| {
+    with_program::<K>(|root, _| {
         let before = fs::read(root.join(programs::FILE))?;
         let (mut program, mut other) = (Answering::start(root)?, Answering::start(root)?);
         let pid = Pid::from_raw(i32::try_from(program.id())?);
@@ -110,13 +113,23 @@ fn pointer(address: u64) -> Result<AddressType> {
     Ok(ptr::without_provenance_mut(usize::try_from(address)?))
 }
 
-/// Uprobes count in processes that run already and in those that come later.
+/// Uprobes count in processes that run already and in those that come later. They need a page
+/// cache to read from, though it may be empty, which `S_DAX` files have not.
 pub(super) fn probed<K: Kind>() -> Result<()> {
-    with_program::<K>(|root| {
+    with_program::<K>(|root, options| {
         let tracing = Mount::new("tracefs", "none", "", "/mnt/tracing")?;
         let mut early = Answering::start(root)?;
         let offset = offset_in_file(&early)?;
-        let probe = Probe::enable(tracing.path(), &root.join(programs::FILE), offset)?;
+        let probe = Probe::enable(tracing.path(), &root.join(programs::FILE), offset);
+        if K::makes_dax_files(options) {
+            let refused = probe.err().context("a probe in a DAX file")?;
+            let code = refused.downcast_ref().and_then(Errno::from_io_error);
+            ensure!(code == Some(Errno::IO), "{refused:?}");
+            early.end()?;
+            fs::write(tracing.path().join("uprobe_events"), "\n")?;
+            return Ok(tracing.unmount()?);
+        }
+        let probe = probe?;
         let mut late = Answering::start(root)?;
         for number in 1..=3 {
             early.ask(number)?;
@@ -187,21 +200,26 @@ impl<'a> Probe<'a> {
 /// Where core dumps go.
 const CORE: &str = "/tmp/core";
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
-/// What core dumps contain: every kind of memory.
+/// What core dumps contain: every kind of memory, `S_DAX` files among them or not.
 const CORE_FILTER: &str = "/proc/self/coredump_filter";
 
 /// The dump has the program's changed data, and its unchanged code when that is asked for.
 pub(super) fn core_dump<K: Kind>() -> Result<()> {
     let pattern = fs::read_to_string(CORE_PATTERN)?;
     fs::write(CORE_PATTERN, CORE)?;
-    fs::write(CORE_FILTER, "0x3f")?;
+    let filter = if K::MEMORY == Memory::FsDax {
+        "0xbf"
+    } else {
+        "0x3f"
+    };
+    fs::write(CORE_FILTER, filter)?;
     let limit = getrlimit(Resource::Core).maximum;
     let unlimited = Rlimit {
         current: limit,
         maximum: limit,
     };
     setrlimit(Resource::Core, unlimited)?;
-    let result = with_program::<K>(|root| {
+    let result = with_program::<K>(|root, _| {
         let output = programs::command(root, "crash")
             .stdin(Stdio::null())
             .output()?;

@@ -14,9 +14,12 @@ use rustix::{
     thread::futex::{self, Flags},
 };
 
-use super::{check_file, check_overwritten, each_big, overwrite, OPTIONS, WRITABLE};
+use super::{
+    check_dies, check_file, check_overwritten, each_big, each_big_and_options, overwrite, signal,
+    OPTIONS, WRITABLE,
+};
 use crate::{
-    kinds::{with_each, Kind},
+    kinds::{with_each, Kind, Memory},
     suites::zoo,
 };
 
@@ -53,9 +56,13 @@ pub(super) fn futex<K: Kind>() -> Result<()> {
 }
 
 /// Where the page is the image's own there is no inode behind it to make a common key of
-/// (docs/differences.md).
+/// (docs/differences.md), unless `fs/dax.c` has recorded one.
 pub(super) fn shared_futex<K: Kind>() -> Result<()> {
-    for (options, expected) in OPTIONS.into_iter().zip([Err(Errno::FAULT), Ok(0)]) {
+    let direct = match K::MEMORY {
+        Memory::Ram | Memory::Blocks => Err(Errno::FAULT),
+        Memory::FsDax => Ok(0),
+    };
+    for (options, expected) in OPTIONS.into_iter().zip([direct, Ok(0)]) {
         with_each::<K>(&[zoo::PLAIN.name], options, |root, _| {
             let file = std::fs::File::open(root.join(super::BIG))?;
             let mut map = Mapping::new(&file, 0, PAGE, ProtFlags::READ, MapFlags::SHARED)?;
@@ -79,17 +86,34 @@ pub(super) fn userfaultfd_missing_is_refused<K: Kind>() -> Result<()> {
     })
 }
 
-/// Pages whose writes are to be noticed, those that are there and those that are not.
+/// Pages whose writes are to be noticed, those that are there and those that are not. The latter
+/// `fs/dax.c` cannot map for reading.
 pub(super) fn userfaultfd_writes<K: Kind>() -> Result<()> {
-    each_big::<K>(|file, whole| {
+    each_big_and_options::<K>(|file, whole, options| {
         let mut map = Mapping::new(file, 0, whole.len(), WRITABLE, MapFlags::PRIVATE)?;
         ensure!(map.touch(100 * PAGE) == whole[100 * PAGE]);
-        let fault = UserFault::new(Mode::WrittenAsync)?;
-        fault.watch(&mut map).context("UFFDIO_REGISTER")?;
-        fault.protect(&mut map).context("UFFDIO_WRITEPROTECT")?;
-        ensure!(&map.bytes()[..whole.len()] == whole, "before writing");
-        overwrite(&mut map);
-        check_overwritten(&map, whole)?;
+        let watch = |map: &mut Mapping| -> Result<UserFault> {
+            let fault = UserFault::new(Mode::WrittenAsync)?;
+            fault.watch(map).context("UFFDIO_REGISTER")?;
+            fault.protect(map).context("UFFDIO_WRITEPROTECT")?;
+            Ok(fault)
+        };
+        if K::makes_dax_files(options) {
+            // Forked processes are not watched, unless they do it themselves.
+            check_dies(signal::BUS, || {
+                watch(&mut map).map(|_fault| map.touch(PAGE))
+            })?;
+        }
+        let _fault = watch(&mut map)?;
+        if K::makes_dax_files(options) {
+            map.bytes_mut()[5 * PAGE] = !whole[5 * PAGE];
+            let (written, rest) = (map.touch(5 * PAGE), map.touch(5 * PAGE + 1));
+            ensure!(written == !whole[5 * PAGE] && rest == whole[5 * PAGE + 1]);
+        } else {
+            ensure!(&map.bytes()[..whole.len()] == whole, "before writing");
+            overwrite(&mut map);
+            check_overwritten(&map, whole)?;
+        }
         check_file(file, whole)
     })
 }
