@@ -18,7 +18,13 @@ use erodax_format::{
     superblock::SuperBlock,
     Error, Image, Result,
 };
-use kernel::prelude::{KBox, KVec, Pin, GFP_KERNEL};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::{KBox, KVec, Pin, GFP_KERNEL},
+};
+
+/// Bytes of an extent that is not decoded twice for the sake of one page.
+const LARGE: u64 = 32 << 10;
 
 /// Bytes that an extent may have to be filled as a whole where a part of it is wanted.
 const FILLED_TOGETHER: u64 = 1 << 20;
@@ -65,7 +71,12 @@ impl Map<'_> {
         if first.start.saturating_add(first.len) < wanted.end {
             last = self.pcluster_at(&mut cursor, wanted.end.saturating_sub(1))?;
         }
-        let end = last.start.saturating_add(last.len);
+        let mut end = last.start.saturating_add(last.len);
+        if last.len >= LARGE && wanted.end - wanted.start >= LARGE {
+            // With the page that its end is in, which would need all of it again; of what follows
+            // there only a beginning is needed.
+            end = end.next_multiple_of(PAGE_SIZE as u64);
+        }
         Ok(Range {
             start: first
                 .start
