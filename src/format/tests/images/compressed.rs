@@ -233,7 +233,6 @@ fn plain() {
 }
 
 #[test]
-#[ignore = "needs ERODAX_MKFS_NEW"]
 fn encoded_extents() {
     for options in [
         &["-zlz4hc"][..],

@@ -74,7 +74,6 @@ fn compressed_metabox() {
 }
 
 #[test]
-#[ignore = "needs ERODAX_MKFS_NEW"]
 fn compressed_directories() {
     let tree = example(true);
     for options in [
