@@ -14,11 +14,12 @@ target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 triple := x86_64-unknown-linux-gnu
 static := $(target)/$(triple)/release
 cargo_flags := --locked --offline
-stock_kernel := $(if $(KDIR),,kernel)
+# ERODAX_KERNEL=debug makes every target use the debug kernel.
+kernel := $(if $(KDIR),,$(if $(filter debug,$(ERODAX_KERNEL)),kernel-debug,kernel))
 
 all: module ## Build erodax.ko, doing all of the set-up that is missing (default)
 
-module: $(stock_kernel)
+module: $(kernel)
 	@$(setup)/module.sh
 
 run: tools module payload ## Boot a Debian tree in place from an initrd, and print a report
@@ -33,6 +34,12 @@ bench: tools module payload ## What in place costs, and the other ways to boot f
 test: tools module payload erofs-utils ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
 	$(enter) cargo test --workspace $(cargo_flags) --no-fail-fast $(ARGS)
 
+test-guest: tools module payload erofs-utils ## Only the tests in virtual machines (ARGS='NAME')
+	$(enter) cargo test -p erodax-tests --test guest $(cargo_flags) -- $(ARGS)
+
+test-debug: ## Those on a kernel that checks itself: KASAN, lockdep, fault injection (ARGS='NAME')
+	$(MAKE) ERODAX_KERNEL=debug test-guest
+
 test-host: crates erofs-utils ## The tests that need neither a kernel nor a virtual machine
 	$(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
 
@@ -43,14 +50,14 @@ fuzz: crates erofs-utils ## Fuzz the decoders of src/format (SECONDS=60 for each
 coverage: crates erofs-utils ## Measure how much of src/format its tests run, and fail under 90 % of lines
 	@$(setup)/coverage.sh
 
-lint: crates $(stock_kernel) ## Formatting and clippy, of the host's crates and of the module
+lint: crates $(kernel) ## Formatting and clippy, of the host's crates and of the module
 	$(enter) cargo fmt --all --check
 	$(enter) rustfmt --check --edition 2021 $$(find src dax tests/fuzz -name '*.rs' ! -name '*_generated.rs')
 	$(enter) cargo clippy --workspace --all-targets $(cargo_flags) -- -D warnings
 	$(setup)/fuzz.sh lint
 	$(setup)/module.sh clippy
 
-paths: $(stock_kernel) ## Print KDIR, KERNEL_IMAGE, KERNEL_MODULES, KERNEL_RELEASE and KO for scripts
+paths: $(kernel) ## Print KDIR, KERNEL_IMAGE, KERNEL_MODULES, KERNEL_RELEASE and KO for scripts
 	@$(setup)/module.sh >&2
 	@$(setup)/paths.sh
 
@@ -64,6 +71,9 @@ buildroot:
 
 kernel: buildroot
 	@$(setup)/kernel.sh
+
+kernel-debug: buildroot ## Build the kernel of test-debug (10 minutes on 2 processors)
+	@$(setup)/debug-kernel.sh
 
 crates: buildroot
 	@$(setup)/crates.sh
@@ -85,11 +95,12 @@ help: ## List the targets
 	@echo
 	@echo '  KDIR=DIR               build against this prepared kernel tree'
 	@echo '  KERNEL_IMAGE=FILE      boot this image, with its modules in KERNEL_MODULES=DIR'
+	@echo '  ERODAX_KERNEL=debug    build for, and boot, the debug kernel instead of the stock one'
 	@echo '  ERODAX_CACHE=DIR       where everything fetched or prepared is kept (~/.cache/erodax)'
 	@echo '  ERODAX_FLAVOUR=amd64   the flavour of the stock kernel (cloud-amd64)'
 	@echo '  ERODAX_MIRROR=URL      the Debian mirror (the one that this machine uses)'
 	@echo '  ERODAX_STRESS_SECONDS=N  how long stress tests last (15)'
 	@echo '  V=1                    show the commands of Kbuild'
 
-.PHONY: all module run shell bench test test-host fuzz coverage lint paths tools buildroot kernel \
-	crates payload erofs-utils clean clean-cache help
+.PHONY: all module run shell bench test test-guest test-debug test-host fuzz coverage lint paths tools buildroot kernel \
+	kernel-debug crates payload erofs-utils clean clean-cache help

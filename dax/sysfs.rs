@@ -68,10 +68,7 @@ macro_rules! attributes {
 
                 pub(super) static ATTRIBUTE: Constant<bindings::device_attribute> =
                     Constant(bindings::device_attribute {
-                        attr: bindings::attribute {
-                            name: concat!(stringify!($name), "\0").as_ptr().cast(),
-                            mode: 0o444,
-                        },
+                        attr: bindings::read_only_attribute(kernel::c_str!(stringify!($name))),
                         __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
                             show_const: Some(show),
                         },

@@ -22,7 +22,7 @@ current() {
     printf '%s\n' "$BUILDROOT" "$PAYLOAD" "$CRATES" "$EROFS_UTILS"
     for KERNEL_PACKAGES in "$CACHE/packages-$SERIES-"*; do
         FLAVOUR=${KERNEL_PACKAGES#"$CACHE/packages-$SERIES-"}
-        printf '%s\n' "$KERNEL_PACKAGES" "$(stock_dir)"
+        printf '%s\n' "$KERNEL_PACKAGES" "$(stock_dir)" "$(debug_dir)"
     done
 }
 

@@ -2,9 +2,16 @@
 # shellcheck shell=bash
 #
 # Where the kernel and the products are. KDIR, KERNEL_IMAGE and KERNEL_MODULES of the user
-# go before those of the stock kernel.
+# go before those of the kernel that ERODAX_KERNEL names: stock, which is the default, or debug.
 
 KO=$TOP/erodax.ko
+case ${ERODAX_KERNEL:=stock} in
+stock) ;;
+# In a copy of its own, so that erodax.ko stays the stock kernel's.
+debug) KO=$TARGET/debug-kernel/erodax.ko ;;
+*) die "ERODAX_KERNEL=$ERODAX_KERNEL is neither stock nor debug" ;;
+esac
+export ERODAX_KERNEL
 
 for name in KDIR KERNEL_IMAGE KERNEL_MODULES; do
     if [ -n "${!name:-}" ]; then
@@ -15,6 +22,8 @@ for name in KDIR KERNEL_IMAGE KERNEL_MODULES; do
     fi
 done
 EXPLICIT_KDIR=${KDIR:-}
+[ -z "$EXPLICIT_KDIR" ] || [ "$ERODAX_KERNEL" = stock ] ||
+    die "KDIR=$KDIR is a kernel of its own: leave ERODAX_KERNEL=$ERODAX_KERNEL out"
 
 stock_release() { cat "$KERNEL_PACKAGES/release" 2>/dev/null; }
 
@@ -24,6 +33,13 @@ stock_dir() {
     key=$({ cat "$SETUP/kernel.sh" && ls "$KERNEL_PACKAGES" && echo "${BUILDROOT##*/}"; } |
         sha256sum | cut -c1-12)
     echo "$CACHE/kernel-$SERIES-$FLAVOUR-$key"
+}
+
+# The debug kernel is made from the stock kernel's source, which the name of its tree tells.
+debug_dir() {
+    local key
+    key=$({ grep ^CONFIG_ "$SETUP/debug.config" && basename "$(stock_dir)"; } | sha256sum | cut -c1-12)
+    echo "$CACHE/kernel-$SERIES-debug-$key"
 }
 
 tree_release() { cat "$1/include/config/kernel.release" 2>/dev/null; }
@@ -52,6 +68,11 @@ explicit_paths() {
 # A tree of the stock kernel's release boots the stock kernel, another boots its own image.
 find_kernel() {
     local release stock=
+    if [ "$ERODAX_KERNEL" = debug ]; then
+        KDIR=$(debug_dir)/build
+        KERNEL_RELEASE=$(tree_release "$KDIR") || return 1
+        KERNEL_MODULES=$(debug_dir)/image/lib/modules/$KERNEL_RELEASE
+    fi
     if [ -e "$KERNEL_PACKAGES/.complete" ]; then
         release=$(stock_release)
         stock=$(stock_dir)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# module.sh: builds erodax.ko against the stock kernel's tree, or against KDIR.
+# module.sh: builds erodax.ko against the stock kernel's tree, the debug kernel's, or KDIR.
 # module.sh clippy: lints the module's sources in a copy, which leaves erodax.ko alone.
 
 # shellcheck source=qemu/setup/common.sh
@@ -69,17 +69,23 @@ kbuild() {
     "${RUN[@]}" make --no-print-directory -C "$KDIR" -j "$JOBS" M="$dir" "${COMPILER[@]}" ${V:+"V=$V"} "$@" modules
 }
 
+# copy_sources DIR: what was built there stays.
+copy_sources() {
+    mkdir -p "$1"
+    cd "$TOP"
+    in_root rsync -a --delete --exclude-from=.gitignore Kbuild src dax vendor "$1/"
+}
+
 build() {
-    kbuild "$TOP"
+    local dir=${KO%/*}
+    [ "$dir" = "$TOP" ] || copy_sources "$dir"
+    kbuild "$dir"
     say "$KO: built for $KERNEL_RELEASE"
 }
 
 clippy() {
-    local copy=$TARGET/clippy
-    mkdir -p "$copy"
-    cd "$TOP"
-    in_root rsync -a --delete --exclude-from=.gitignore Kbuild src dax vendor "$copy/"
-    kbuild "$copy" CLIPPY=1 KRUSTFLAGS=-Dwarnings
+    copy_sources "$TARGET/clippy"
+    kbuild "$TARGET/clippy" CLIPPY=1 KRUSTFLAGS=-Dwarnings
 }
 
 [ -z "$EXPLICIT_KDIR" ] || check_explicit_tree

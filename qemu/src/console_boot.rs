@@ -47,13 +47,14 @@ impl ConsoleBoot {
         let console = Console::new(log);
         let output =
             || -> Result<String> { Ok(String::from_utf8_lossy(&fs::read(&port)?).into_owned()) };
-        let deadline = Instant::now() + scenario.boot_limit;
+        let limit = environment.patience(scenario.boot_limit);
+        let deadline = Instant::now() + limit;
         while machine.wait(POLL)?.is_none() {
             if Instant::now() >= deadline {
-                let limit = scenario.boot_limit.as_secs();
                 bail!(
-                    "VM {} still runs after {limit} s; {}",
+                    "VM {} still runs after {} s; {}",
                     scenario.name,
+                    limit.as_secs(),
                     console.tail()
                 );
             }

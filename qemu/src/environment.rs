@@ -2,9 +2,13 @@
 
 //! The files that a run needs, which the Makefile makes and names in environment variables.
 
-use std::{env, fs, path::PathBuf};
+use std::{env, fs, path::PathBuf, time::Duration};
 
 use anyhow::{bail, Context, Result};
+
+/// Which of the kernels is booted, and the one that checks itself.
+const KERNEL: &str = "ERODAX_KERNEL";
+const DEBUG: &str = "debug";
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -15,6 +19,8 @@ pub struct Environment {
     pub kernel_modules: PathBuf,
     /// `ERODAX_KERNEL_RELEASE`: what `uname -r` will say.
     pub kernel_release: String,
+    /// Whether `ERODAX_KERNEL` is `debug`: the kernel checks itself, which takes time and memory.
+    pub debug: bool,
     /// `ERODAX_KO`: erodax.ko, built for that kernel.
     pub ko: PathBuf,
     /// `ERODAX_STATIC`: the directory of the static binaries erodax-init and erodax-guest.
@@ -26,6 +32,9 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Emulated, the debug kernel takes up to this many times as long.
+    const SLOWER: u32 = 10;
+
     /// Reads the environment variables and makes the work directory.
     ///
     /// # Errors
@@ -47,6 +56,23 @@ impl Environment {
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         Ok(environment)
+    }
+
+    /// Whether [`Environment::debug`] will be set, before anything has to be there.
+    pub fn will_debug() -> bool {
+        env::var(KERNEL).is_ok_and(|value| value == DEBUG)
+    }
+
+    /// How long to wait for what an ordinary kernel does within `limit`.
+    pub fn patience(&self, limit: Duration) -> Duration {
+        limit * if self.debug { Self::SLOWER } else { 1 }
+    }
+
+    /// Memory for a guest whose programs and ordinary kernel need `mib`. Addresses that a scenario
+    /// names stay what they are, as the rest comes behind them.
+    pub fn memory_mib(&self, mib: u32) -> u32 {
+        // KASAN's shadow is an eighth, and what freed memory waits in is bounded.
+        mib + if self.debug { mib / 4 + 256 } else { 0 }
     }
 
     /// Where the console logs are kept.
@@ -73,6 +99,7 @@ impl Environment {
             kernel_image: get("ERODAX_KERNEL_IMAGE").into(),
             kernel_modules: get("ERODAX_KERNEL_MODULES").into(),
             kernel_release: get("ERODAX_KERNEL_RELEASE"),
+            debug: lookup(KERNEL).as_deref() == Some(DEBUG),
             ko: get("ERODAX_KO").into(),
             statics: get("ERODAX_STATIC").into(),
             payload: get("ERODAX_PAYLOAD").into(),

@@ -51,8 +51,9 @@ fn ram_file(address: u64, file: &Path) -> String {
 }
 
 /// The machine's memory, and that of a virtio-pmem device, which counts as hot-plugged.
-fn memory(scenario: &Scenario) -> Vec<String> {
-    let (ram, pmem) = (scenario.memory_mib, scenario.virtio_pmem_mib);
+fn memory(environment: &Environment, scenario: &Scenario) -> Vec<String> {
+    let ram = environment.memory_mib(scenario.memory_mib);
+    let pmem = scenario.virtio_pmem_mib;
     if pmem == 0 {
         return vec!["-m".into(), ram.to_string()];
     }
@@ -98,7 +99,7 @@ impl Machine {
             "none",
         ]);
         command.args(accelerator.arguments());
-        command.args(memory(scenario));
+        command.args(memory(environment, scenario));
         command.args(["-smp", &scenario.cpus.to_string()]);
         command.arg("-kernel").arg(&environment.kernel_image);
         if !scenario.initrd.as_os_str().is_empty() {

@@ -3,7 +3,7 @@
 //! Finds kernel complaints in console output: warnings, oopses, sanitizer reports.
 
 /// What the kernel prints when something is wrong with it, rather than with its input.
-const SIGNS: [&str; 14] = [
+const SIGNS: [&str; 15] = [
     "WARNING: ",
     "BUG: ",
     "kernel BUG at",
@@ -18,6 +18,7 @@ const SIGNS: [&str; 14] = [
     "refcount_t:",
     "unregister_netdevice: waiting",
     "Bad page state",
+    "new suspected memory leaks",
 ];
 
 /// Lines before the sign that an excerpt shows.
@@ -58,6 +59,7 @@ mod tests {
             "[    1.0] Kernel panic - not syncing: Attempted to kill init!",
             "[    1.0] BUG: Bad page state in process x  pfn:1",
             "[    1.0] refcount_t: underflow; use-after-free.",
+            "[    1.0] kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
         ] {
             assert!(find(line).is_some(), "missed: {line}");
         }

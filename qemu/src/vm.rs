@@ -47,6 +47,7 @@ pub struct Vm {
     console: Console,
     port: BufReader<UnixStream>,
     kernel: String,
+    environment: Environment,
 }
 
 impl Vm {
@@ -80,8 +81,9 @@ impl Vm {
             console,
             port: BufReader::new(port),
             kernel: String::new(),
+            environment: environment.clone(),
         };
-        vm.greet(scenario.boot_limit)
+        vm.greet(environment.patience(scenario.boot_limit))
             .with_context(|| vm.last_words())
             .with_context(|| format!("VM {} does not boot", scenario.name))?;
         Ok(vm)
@@ -92,17 +94,21 @@ impl Vm {
         &self.kernel
     }
 
-    /// Runs one test.
+    /// Runs one test, which may take `limit` in a guest with an ordinary kernel.
     ///
     /// # Errors
     /// When the VM is lost: it died, or does not answer any more. It must not be used again.
     pub fn run(&mut self, suite: &str, test: &str, limit: Duration) -> Result<Verdict> {
+        let limit = self.environment.patience(limit);
         let answer = self
             .ask(suite, test, limit)
             .with_context(|| self.last_words())
             .with_context(|| format!("the VM is lost in {suite}::{test}"))?;
         let marker = protocol::end_marker(suite, test);
-        if !self.console.wait_for(&marker, CONSOLE_LIMIT)? {
+        if !self
+            .console
+            .wait_for(&marker, self.environment.patience(CONSOLE_LIMIT))?
+        {
             bail!("no {marker:?} on the console; {}", self.last_words());
         }
         let splat = self.console.judge(Some(&marker))?;
@@ -120,7 +126,11 @@ impl Vm {
         protocol::send(self.port.get_mut(), &Request::Exit)
             .with_context(|| self.last_words())
             .context("the VM is gone before it was told to power off")?;
-        if self.machine.wait(SHUTDOWN_LIMIT)?.is_none() {
+        if self
+            .machine
+            .wait(self.environment.patience(SHUTDOWN_LIMIT))?
+            .is_none()
+        {
             bail!("the VM does not power off; {}", self.console.tail());
         }
         match self.console.judge(None)? {

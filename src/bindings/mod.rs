@@ -25,3 +25,11 @@ include!(concat!(
     env!("ERODAX_OBJ"),
     "/src/bindings/bindings_generated.rs"
 ));
+
+/// A sysfs attribute that everybody can read. With lockdep the structure has more fields.
+pub(crate) const fn read_only_attribute(name: &'static core::ffi::CStr) -> attribute {
+    let mut attribute: attribute = pin_init::zeroed();
+    attribute.name = name.as_ptr().cast();
+    attribute.mode = 0o444;
+    attribute
+}

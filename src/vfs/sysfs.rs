@@ -27,10 +27,7 @@ impl<T> Attribute<T> {
     /// An attribute that everybody can read.
     pub(crate) const fn new(name: &'static CStr, show: fn(&T, &mut Text<'_>) -> Result) -> Self {
         Self {
-            raw: bindings::attribute {
-                name: name.to_bytes_with_nul().as_ptr(),
-                mode: 0o444,
-            },
+            raw: bindings::read_only_attribute(name),
             show,
         }
     }

@@ -72,6 +72,8 @@ pub struct Machine {
     pub virtio_pmem_mib: u32,
     /// Whether erodax.ko is in the initrd.
     pub erodax: bool,
+    /// Whether only the debug kernel can run the tests: on others they are ignored.
+    pub needs_debug_kernel: bool,
 }
 
 impl Machine {
@@ -85,6 +87,7 @@ impl Machine {
         prefixed: false,
         virtio_pmem_mib: 0,
         erodax: true,
+        needs_debug_kernel: false,
     };
 }
 

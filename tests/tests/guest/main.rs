@@ -20,7 +20,7 @@ const STRESS: &str = "ERODAX_STRESS_SECONDS";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    match plan::run(&arguments, plan::jobs(), start) {
+    match plan::run(&arguments, plan::jobs(Environment::will_debug()), start) {
         Ok(conclusion) => conclusion.exit_code(),
         Err(error) => {
             eprintln!("the guest tests cannot run: {error:#}");

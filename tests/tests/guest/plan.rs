@@ -37,15 +37,16 @@ pub type RunFn = dyn Fn(&Host, &[String], &Results) + Send;
 pub struct Job {
     /// Full names.
     pub tests: Vec<String>,
+    /// Whether this kernel cannot run them.
+    pub ignored: bool,
     pub run: Box<RunFn>,
 }
 
 /// Every job there is; those that take longest come first.
-pub fn jobs() -> Vec<Job> {
+pub fn jobs(on_debug_kernel: bool) -> Vec<Job> {
     suites::ALL
         .iter()
-        .copied()
-        .map(suite::job)
+        .map(|suite| suite::job(suite, on_debug_kernel))
         .chain(boots::jobs())
         .chain([benchmark::job()])
         .collect()
@@ -60,11 +61,12 @@ pub fn run(
     let results = Arc::new(Results::default());
     let trials = jobs
         .iter()
-        .flat_map(|job| &job.tests)
-        .map(|name| trial(name, &results))
+        .flat_map(|job| job.tests.iter().map(|name| (name, job.ignored)))
+        .map(|(name, ignored)| trial(name, &results).with_ignored_flag(ignored))
         .collect();
     let queue: VecDeque<_> = jobs
         .into_iter()
+        .filter(|job| !job.ignored)
         .filter_map(|job| {
             let tests: Vec<String> = job
                 .tests

@@ -17,8 +17,9 @@ use crate::{
 /// A lost VM is replaced for the tests that come after, but not for ever.
 const MAX_BOOTS: usize = 3;
 
-pub fn job(suite: &'static Suite) -> Job {
+pub fn job(suite: &'static Suite, on_debug_kernel: bool) -> Job {
     Job {
+        ignored: suite.machine.needs_debug_kernel && !on_debug_kernel,
         tests: suite
             .tests
             .iter()
