@@ -96,6 +96,13 @@ impl Device {
         }? Error)
     }
 
+    /// A device with a minor number that no region of the module gets.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) fn of_test(region: Arc<Region>) -> impl PinInit<Self, Error> {
+        let last = (1 << MINOR_BITS) - 1;
+        Self::new(region, MAJOR.load(Ordering::Relaxed) << MINOR_BITS | last)
+    }
+
     /// The device whose character device an inode belongs to.
     ///
     /// # Safety

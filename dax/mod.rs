@@ -14,6 +14,8 @@ mod chardev;
 mod device;
 mod fsdax;
 mod initrd;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 mod mapping;
 mod memory;
 mod param;
@@ -23,6 +25,8 @@ mod sysfs;
 mod window;
 
 pub(crate) use device::Devices;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) use kunit::TestDevice;
 pub(crate) use mapping::Run;
 pub(crate) use memory::zero_iter;
 pub(crate) use source::{DeviceId, SourceError, View};

@@ -143,6 +143,34 @@ impl Region {
         Ok(Arc::new(region, GFP_KERNEL)?)
     }
 
+    /// The region of an image in a buffer of a test's.
+    ///
+    /// # Safety
+    ///
+    /// From `base` on there are `page_count` pages of the kernel's direct mapping, whose content
+    /// nobody changes as long as the region exists.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) unsafe fn in_buffer(
+        base: NonNull<u8>,
+        page_count: usize,
+        image: core::ops::Range<usize>,
+    ) -> Result<Arc<Self>> {
+        // SAFETY: Only arithmetic; the address is one of the direct mapping.
+        let start = unsafe { bindings::erodax_virt_to_phys(base.as_ptr().cast()) };
+        let image = Range::new(start + image.start as u64, image.len() as u64);
+        // INVARIANT: The tests' images lie so in their buffers; the rest by the caller's promise.
+        let region = Self {
+            image: image.map_err(|_| EINVAL)?,
+            first_pfn: usize::try_from(start >> PAGE_SHIFT)?,
+            page_count,
+            base,
+            kind: Kind::RetainedInitrd,
+            _carve_out: None,
+            name: KVec::new(),
+        };
+        Ok(Arc::new(region, GFP_KERNEL)?)
+    }
+
     /// Physical bytes of the image.
     pub(super) fn image(&self) -> Range {
         self.image

@@ -16,6 +16,9 @@ mod codec;
 #[expect(unsafe_code, reason = "memory regions, C devices")]
 mod dax;
 mod fs;
+#[cfg(CONFIG_KUNIT = "y")]
+#[expect(unsafe_code, reason = "test cases are C structs, and call the VFS")]
+mod kunit;
 #[expect(unsafe_code, reason = "wraps the C interfaces of VFS and MM")]
 mod vfs;
 

@@ -6,14 +6,12 @@ use std::{path::PathBuf, time::Duration};
 
 /// The kernel parameters of every boot. `panic=-1` together with QEMU's `-no-reboot` ends the VM
 /// at once on a panic; the crypto self-tests would otherwise run in the background for seconds;
-/// the markers that the agent logs must not be rate-limited away; and a debug kernel would run the
-/// module's KUnit suites each time that it is loaded.
-const BASE: [&str; 5] = [
+/// and the markers that the agent logs must not be rate-limited away.
+const BASE: [&str; 4] = [
     "console=ttyS0",
     "panic=-1",
     "cryptomgr.notests=1",
     "printk.devkmsg=on",
-    "kunit.enable=0",
 ];
 
 /// One virtual machine.

@@ -5,6 +5,7 @@
  */
 #include <linux/blkdev.h>
 #include <linux/dax.h>
+#include <linux/fs_struct.h>
 #include <linux/io.h>
 #include <linux/memremap.h>
 #include <linux/module.h>
@@ -283,3 +284,12 @@ bool erodax_may_log(void)
 
 	return __ratelimit(&state);
 }
+
+#if IS_ENABLED(CONFIG_KUNIT)
+/* KUnit's threads see no files, and so no device nodes; /init does. */
+struct vfsmount *erodax_kunit_mount(struct file_system_type *type, const char *source)
+{
+	scoped_with_init_fs()
+		return vfs_kern_mount(type, SB_KERNMOUNT, source, NULL);
+}
+#endif

@@ -24,6 +24,10 @@ void *erodax_page_address(struct page *page);
 phys_addr_t erodax_virt_to_phys(void *addr);
 void *erodax_phys_to_virt(phys_addr_t addr);
 
+#if IS_ENABLED(CONFIG_KUNIT)
+struct vfsmount *erodax_kunit_mount(struct file_system_type *type, const char *source);
+#endif
+
 /* map.c */
 int erodax_map_pages(struct vm_area_struct *vma, unsigned long addr, unsigned long pfn,
 		     unsigned long count);

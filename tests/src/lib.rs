@@ -10,6 +10,7 @@ mod erodax;
 pub mod expectation;
 pub mod image;
 mod kinds;
+mod ktap;
 mod programs;
 pub mod suites;
 

@@ -13,6 +13,7 @@ mod freed;
 mod fsdax;
 mod harness;
 mod interplay;
+mod kunit;
 mod memory;
 mod mounts;
 mod options;
@@ -54,6 +55,7 @@ pub const ALL: &[&Suite] = &[
     &tracing::SUITE,
     &compressed::SMALL,
     &devices::SUITE,
+    &kunit::SUITE,
     &unaligned::SUITE,
     &freed::SUITE,
 ];
