@@ -5,9 +5,12 @@
 //! It has no `struct page` until `memremap_pages` makes them. They come in compound pages of
 //! 2 MiB, which programs can map as a whole, and rest at one reference.
 
-use super::param::{Range, Ranges};
+use super::{
+    losses::{self, Losses},
+    param::{Range, Ranges},
+};
 use crate::bindings;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use kernel::{
     error::from_err_ptr,
     fmt,
@@ -42,6 +45,11 @@ impl CarveOut {
             },
             GFP_KERNEL,
         )?)
+    }
+
+    /// Which of its pages the hardware has lost.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.pages.losses
     }
 
     /// Kernel address of physical memory in it.
@@ -194,9 +202,10 @@ impl Drop for Claim {
 /// # Invariants
 ///
 /// `map` was given to `memremap_pages`, which has mapped `blocks` at `base`, and stays where it
-/// is. Each of the blocks is one compound page.
+/// is. Each of the blocks is one compound page. The map's owner is `losses`.
 struct Pages {
     map: KBox<Opaque<bindings::dev_pagemap>>,
+    losses: Pin<KBox<Losses>>,
     base: NonNull<u8>,
     blocks: Range,
 }
@@ -209,10 +218,13 @@ unsafe impl Sync for Pages {}
 impl Pages {
     /// The memory must be claimed, so that nobody else has made pages of it.
     fn new(blocks: Range) -> Result<Self> {
+        let losses = KBox::pin_init(Losses::new(), GFP_KERNEL)?;
         let mut map = bindings::dev_pagemap {
             type_: bindings::memory_type_MEMORY_DEVICE_GENERIC,
             vmemmap_shift: BLOCK_ORDER,
             nr_range: 1,
+            ops: &losses::OPERATIONS,
+            owner: ptr::from_ref::<Losses>(&losses).cast_mut().cast(),
             ..Default::default()
         };
         // SAFETY: The map is for one range, which this member of the union is.
@@ -226,6 +238,7 @@ impl Pages {
         // INVARIANT: It succeeded. With a shift of 2 MiB it makes one compound page of each.
         Ok(Self {
             map,
+            losses,
             base: NonNull::new(base.cast()).ok_or(EFAULT)?,
             blocks,
         })

@@ -29,8 +29,11 @@ pub(super) const OPERATIONS: &bindings::file_operations = &bindings::file_operat
 unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
     // SAFETY: The VFS opens with our operations.
     let device = unsafe { Device::of_inode(inode) };
-    // SAFETY: The file is being opened.
-    unsafe { (*file).private_data = ptr::from_ref(device).cast_mut().cast() };
+    // SAFETY: The file is being opened. The mapping stays as long as the device.
+    unsafe {
+        (*file).private_data = ptr::from_ref(device).cast_mut().cast();
+        (*file).f_mapping = device.mapping().as_ptr();
+    }
     0
 }
 
@@ -78,7 +81,11 @@ unsafe extern "C" fn read_iter(
         let start = u64::try_from(*position)?;
         let left = (memory.size() as u64).saturating_sub(start);
         let wanted = left.min(iter.len() as u64);
-        let part = memory.part(start.min(memory.size() as u64), wanted);
+        let intact = device.region().intact_len(start, wanted);
+        if intact == 0 && wanted > 0 {
+            return Err(EIO);
+        }
+        let part = memory.part(start.min(memory.size() as u64), intact);
         let copied = part.ok_or(EINVAL)?.copy_to_iter(iter);
         if copied == 0 && wanted > 0 {
             return Err(EFAULT);

@@ -2,7 +2,7 @@
 
 //! A DAX device and its character device for each region.
 
-use super::{chardev, fsdax, memory::Memory, region::Region, sysfs};
+use super::{chardev, fsdax, memory::Memory, region::Region, sysfs, users::Listed};
 use crate::bindings;
 use core::{
     ptr::{self, NonNull},
@@ -75,6 +75,7 @@ pub(super) struct Device {
     _node: Node,
     #[pin]
     cdev: Cdev,
+    _listed: Option<Listed>,
     dax: DaxDevice,
     region: Arc<Region>,
     number: bindings::dev_t,
@@ -89,6 +90,8 @@ impl Device {
     fn new(region: Arc<Region>, number: bindings::dev_t) -> impl PinInit<Self, Error> {
         try_pin_init!(&this in Self {
             dax: DaxDevice::new(&region)?,
+            // SAFETY: The DAX device is dropped after it.
+            _listed: region.losses().map(|_| unsafe { Listed::device(dax.mapping()) }).transpose()?,
             region,
             number,
             cdev <- Cdev::new(*number),
@@ -132,6 +135,11 @@ impl Device {
             }
         }
         Label(minor(self.number))
+    }
+
+    /// What all of its open files have mapped, whichever of its nodes they were opened by.
+    pub(super) fn mapping(&self) -> NonNull<bindings::address_space> {
+        self.dax.mapping()
     }
 
     /// The image's bytes, through the DAX device.
@@ -266,6 +274,12 @@ impl DaxDevice {
         let device = from_err_ptr(unsafe { bindings::alloc_dax(private, &DAX_OPERATIONS) })?;
         // INVARIANT: By the caller's promise.
         Ok(Self(NonNull::new(device).ok_or(EOPNOTSUPP)?))
+    }
+
+    /// The mapping of the DAX device's inode, which it uses for nothing.
+    fn mapping(&self) -> NonNull<bindings::address_space> {
+        // SAFETY: The device is referenced by the invariant, and its inode part of it.
+        unsafe { NonNull::new_unchecked(bindings::erodax_dax_mapping(self.0.as_ptr())) }
     }
 
     /// All of its memory, as `dax_direct_access` tells it.

@@ -4,10 +4,11 @@
 //!
 //! `param` reads what the user asks for, `region` decides which memory may be served,
 //! `initrd` finds it in the retained initrd, `carve_out` makes pages of memory that the kernel
-//! does not use, `device` makes a `dax_device` and a character device of each region, `fsdax`
-//! takes the memory of other drivers' DAX devices, `source` turns a mount source into a `View` of
-//! its memory and `mapping` inserts the pages of such a view into user mappings, as many at a
-//! time as `window` chooses.
+//! does not use, `losses` notes which of them the hardware has lost and takes them from all
+//! `users`, `device` makes a `dax_device` and a character device of each region, `fsdax` takes the
+//! memory of other drivers' DAX devices, `source` turns a mount source into a `View` of its memory
+//! and `mapping` inserts the pages of such a view into user mappings, as many at a time as
+//! `window` chooses.
 
 mod carve_out;
 mod chardev;
@@ -16,12 +17,14 @@ mod fsdax;
 mod initrd;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
+mod losses;
 mod mapping;
 mod memory;
 mod param;
 mod region;
 mod source;
 mod sysfs;
+mod users;
 mod window;
 
 pub(crate) use device::Devices;
@@ -41,6 +44,7 @@ use kernel::{error::to_result, prelude::*};
 /// Without the parameter there are no devices: there may be others' to mount.
 pub(crate) fn serve(parameter: Option<&[u8]>) -> Result<Devices> {
     fsdax::init();
+    users::init();
     let Some(parameter) = parameter else {
         return Devices::create(KVec::new());
     };

@@ -9,6 +9,7 @@
 use super::{
     carve_out::{CarveOut, CarveOuts},
     initrd::Retained,
+    losses::{self, Losses},
     param::Range,
 };
 use crate::bindings;
@@ -54,7 +55,7 @@ pub(crate) struct Region {
     base: NonNull<u8>,
     kind: Kind,
     /// What holds the pages, if they are of our own making.
-    _carve_out: Option<Arc<CarveOut>>,
+    carve_out: Option<Arc<CarveOut>>,
     name: KVec<u8>,
 }
 
@@ -120,7 +121,7 @@ impl Region {
             page_count,
             base,
             kind: Kind::RetainedInitrd,
-            _carve_out: None,
+            carve_out: None,
             name,
         };
         Ok(Arc::new(region, GFP_KERNEL)?)
@@ -137,7 +138,7 @@ impl Region {
             page_count: usize::try_from(pages.size >> PAGE_SHIFT)?,
             base: memory.address_of(pages).ok_or(ERANGE)?,
             kind: Kind::CarveOut,
-            _carve_out: Some(memory),
+            carve_out: Some(memory),
             name: KVec::new(),
         };
         Ok(Arc::new(region, GFP_KERNEL)?)
@@ -165,7 +166,7 @@ impl Region {
             page_count,
             base,
             kind: Kind::RetainedInitrd,
-            _carve_out: None,
+            carve_out: None,
             name: KVec::new(),
         };
         Ok(Arc::new(region, GFP_KERNEL)?)
@@ -179,6 +180,37 @@ impl Region {
     /// What kind of memory it is.
     pub(super) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Which pages the hardware has lost, where that is known: in a carve-out.
+    pub(super) fn losses(&self) -> Option<&Losses> {
+        self.carve_out.as_ref().map(|memory| memory.losses())
+    }
+
+    /// How many of the `len` bytes from `offset` on can be had before a page that is lost.
+    #[inline(always)]
+    pub(super) fn intact_len(&self, offset: u64, len: u64) -> u64 {
+        match losses::are_any() {
+            true => self.len_before_loss(offset, len),
+            false => len,
+        }
+    }
+
+    #[cold]
+    fn len_before_loss(&self, offset: u64, len: u64) -> u64 {
+        let Some(losses) = self.losses() else {
+            return len;
+        };
+        let page = PAGE_SIZE as u64;
+        let start = self.image.address.saturating_add(offset);
+        let frames = start / page..start.saturating_add(len).div_ceil(page);
+        // Page frames of any address fit.
+        let lost = losses
+            .hold()
+            .first_in(frames.start as usize..frames.end as usize);
+        lost.map_or(len, |lost| {
+            ((lost as u64) << PAGE_SHIFT).saturating_sub(start).min(len)
+        })
     }
 
     /// Name of the initrd member that holds the image; empty for a region given by address.

@@ -6,9 +6,11 @@ use super::{
     chardev,
     device::is_ours,
     fsdax::{is_dax_number, FsDax},
+    losses,
     mapping::{map_window, Run},
     memory::Memory,
     region::Region,
+    users::Listed,
 };
 use crate::{
     bindings,
@@ -145,6 +147,8 @@ pub(crate) struct View {
     memory: Memory,
     /// Bytes of the region or device before the image.
     base: u64,
+    /// As one whose files can have pages of a carve-out mapped.
+    _listed: Option<Listed>,
 }
 
 impl View {
@@ -181,10 +185,13 @@ impl View {
         // SAFETY: A device number of ours means that it was opened with our operations, and
         // the file is open until the end of this function.
         let device = unsafe { chardev::device_of(file.0) };
+        let region = device.region().clone();
+        let listed = region.losses().map(|_| Listed::mount(sb)).transpose();
         Ok(Self {
-            owner: Owner::Region(device.region().clone()),
+            owner: Owner::Region(region),
             memory: device.memory().map_err(SourceError::Path)?,
             base: 0,
+            _listed: listed.map_err(SourceError::Path)?,
         })
     }
 
@@ -194,6 +201,7 @@ impl View {
             memory: device.memory(),
             owner: Owner::Device(device),
             base: 0,
+            _listed: None,
         })
     }
 
@@ -257,13 +265,17 @@ impl View {
     }
 
     /// Copies `len` bytes from `offset` on to the reader; returns the bytes copied, fewer where
-    /// its buffer ends or faults.
+    /// its buffer ends or faults, or memory was lost.
     pub(crate) fn copy_to_iter(
         &self,
         offset: u64,
         len: u64,
         out: &mut IovIterDest<'_>,
     ) -> Result<usize, FormatError> {
+        let len = match self.intact_len(offset, len) {
+            0 => len,
+            intact => intact,
+        };
         self.with_part(offset, len, |part| part.copy_to_iter(out))
     }
 
@@ -280,16 +292,24 @@ impl View {
         self.with_part(offset, len, |name| name.emit_name(out, number, file_type))
     }
 
-    /// Whether there are `len` bytes at `offset`, all zero.
-    pub(crate) fn is_zero(&self, offset: u64, len: u64) -> bool {
-        matches!(self.with_part(offset, len, |part| part.is_zero()), Ok(true))
+    /// Whether there are `len` bytes at `offset`, all zero, or lost.
+    pub(crate) fn hides_nothing(&self, offset: u64, len: u64) -> bool {
+        match self.with_part(offset, len, |part| part.is_zero()) {
+            Ok(is_zero) => is_zero,
+            Err(error) => error == losses::lost(),
+        }
     }
 
     /// Page `index` of a file that lies in a run, if it is a page of memory as it lies that may
-    /// be handed around.
+    /// be handed around, and is not lost.
     pub(crate) fn page(&self, run: Run, index: u64) -> Option<BorrowedPage<'_>> {
         match &self.owner {
-            Owner::Region(region) => self.in_owner(run)?.page(region, index),
+            Owner::Region(region) => {
+                let run = self.in_owner(run)?;
+                let size = PAGE_SIZE as u64;
+                let is_intact = region.intact_len(run.offset_of(index)?, size) == size;
+                run.page(region, index).filter(|_| is_intact)
+            }
             Owner::Device(_) => None,
         }
     }
@@ -331,18 +351,35 @@ impl View {
         len: u64,
         look: impl FnOnce(Memory) -> R,
     ) -> Result<R, FormatError> {
-        self.with(|memory| memory.part(offset, len).map(look))?
+        self.with(offset, len, |memory| memory.part(offset, len).map(look))?
             .ok_or(FormatError::OutOfBounds)
     }
 
-    /// Looks at the image's bytes, if they are there.
+    /// Looks at the image's bytes, of these at most, if they are there.
     #[inline(always)]
-    fn with<R>(&self, look: impl FnOnce(&Memory) -> R) -> Result<R, FormatError> {
+    fn with<R>(
+        &self,
+        offset: u64,
+        len: u64,
+        look: impl FnOnce(&Memory) -> R,
+    ) -> Result<R, FormatError> {
+        if self.intact_len(offset, len) < len {
+            return Err(losses::lost());
+        }
         let _alive = match &self.owner {
             Owner::Region(_) => None,
             Owner::Device(device) => Some(device.alive().ok_or(FormatError::NoDevice)?),
         };
         Ok(look(&self.memory))
+    }
+
+    /// How many of the `len` bytes from `offset` on can be had before a page that is lost.
+    #[inline(always)]
+    fn intact_len(&self, offset: u64, len: u64) -> u64 {
+        match &self.owner {
+            Owner::Region(region) => region.intact_len(self.base.saturating_add(offset), len),
+            Owner::Device(_) => len,
+        }
     }
 }
 
@@ -354,22 +391,26 @@ impl Image for View {
 
     #[inline]
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> erodax_format::Result<()> {
-        self.with(|memory| memory.read_at(offset, buf))?
+        self.with(offset, buf.len() as u64, |memory| {
+            memory.read_at(offset, buf)
+        })?
     }
 
     #[inline(always)]
     fn read<T: FromBytes + IntoBytes>(&self, offset: u64) -> erodax_format::Result<T> {
-        self.with(|memory| memory.read(offset))?
+        self.with(offset, size_of::<T>() as u64, |memory| memory.read(offset))?
     }
 
     #[inline]
     fn cmp_at(&self, offset: u64, len: usize, other: &[u8]) -> erodax_format::Result<Ordering> {
-        self.with(|memory| memory.cmp_at(offset, len, other))?
+        self.with(offset, len as u64, |memory| {
+            memory.cmp_at(offset, len, other)
+        })?
     }
 
     #[inline]
     fn strnlen_at(&self, offset: u64, max: usize) -> erodax_format::Result<usize> {
-        self.with(|memory| memory.strnlen_at(offset, max))?
+        self.with(offset, max as u64, |memory| memory.strnlen_at(offset, max))?
     }
 }
 

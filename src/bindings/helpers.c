@@ -11,6 +11,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/percpu-rwsem.h>
 #include <linux/posix_acl_xattr.h>
 #include <linux/ratelimit.h>
 
@@ -100,6 +101,21 @@ void erodax_put_page(struct page *page)
 	put_page(page);
 }
 
+void erodax_lock_page(struct page *page)
+{
+	lock_page(page);
+}
+
+/* From now on the MM maps no compound page that it is part of as a whole, nor has one under way. */
+void erodax_break_block(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	folio_lock(folio);
+	folio_set_has_hwpoisoned(folio);
+	folio_unlock(folio);
+}
+
 void *erodax_page_address(struct page *page)
 {
 	return page_address(page);
@@ -115,6 +131,27 @@ void *erodax_phys_to_virt(phys_addr_t addr)
 	return phys_to_virt(addr);
 }
 
+int erodax_init_lock(struct percpu_rw_semaphore *lock)
+{
+	return percpu_init_rwsem(lock);
+}
+
+void erodax_lock_shared(struct percpu_rw_semaphore *lock)
+{
+	percpu_down_read(lock);
+}
+
+void erodax_unlock_shared(struct percpu_rw_semaphore *lock)
+{
+	percpu_up_read(lock);
+}
+
+/* Keeps the superblock from ending, unless it ends already. */
+bool erodax_super_activate(struct super_block *sb)
+{
+	return atomic_inc_not_zero(&sb->s_active);
+}
+
 struct dentry *erodax_dget(struct dentry *dentry)
 {
 	return dget(dentry);
@@ -126,6 +163,12 @@ struct inode *dax_inode(struct dax_device *dax_dev);
 dev_t erodax_dax_number(struct dax_device *dax_dev)
 {
 	return dax_inode(dax_dev)->i_rdev;
+}
+
+/* What all files of a character device of it can have mapped. */
+struct address_space *erodax_dax_mapping(struct dax_device *dax_dev)
+{
+	return dax_inode(dax_dev)->i_mapping;
 }
 
 bool erodax_bdev_has_dax(struct block_device *bdev)

@@ -12,6 +12,7 @@ const char *erodax_param_region(void);
 const char *erodax_param_fstype(void);
 
 struct dax_device;
+struct percpu_rw_semaphore;
 
 struct page *erodax_pfn_to_page(unsigned long pfn);
 unsigned long erodax_page_to_pfn(const struct page *page);
@@ -20,6 +21,8 @@ bool erodax_pfn_is_fsdax(unsigned long pfn);
 void erodax_get_page(struct page *page);
 void erodax_get_idle_page(struct page *page);
 void erodax_put_page(struct page *page);
+void erodax_lock_page(struct page *page);
+void erodax_break_block(struct page *page);
 void *erodax_page_address(struct page *page);
 phys_addr_t erodax_virt_to_phys(void *addr);
 void *erodax_phys_to_virt(phys_addr_t addr);
@@ -42,12 +45,18 @@ bool erodax_is_watched(struct vm_area_struct *vma);
 /* helpers.c */
 void erodax_wait_until_idle(unsigned long pfn, unsigned long count);
 
+int erodax_init_lock(struct percpu_rw_semaphore *lock);
+void erodax_lock_shared(struct percpu_rw_semaphore *lock);
+void erodax_unlock_shared(struct percpu_rw_semaphore *lock);
+
 dev_t erodax_dax_number(struct dax_device *dax_dev);
+struct address_space *erodax_dax_mapping(struct dax_device *dax_dev);
 bool erodax_bdev_has_dax(struct block_device *bdev);
 u64 erodax_bdev_start(struct block_device *bdev);
 u64 erodax_bdev_size(struct block_device *bdev);
 
 void erodax_for_each_inode(struct super_block *sb, void (*visit)(struct inode *inode));
+bool erodax_super_activate(struct super_block *sb);
 struct dentry *erodax_dget(struct dentry *dentry);
 bool erodax_may_open_dev(const struct path *path);
 void erodax_inode_set_owner(struct inode *inode, u32 uid, u32 gid);

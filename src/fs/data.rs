@@ -56,10 +56,12 @@ impl Erofs {
                 } => {
                     let len = len.min(asked);
                     let view = self.devices.view(device).ok_or(FormatError::NoDevice);
-                    let copied = view
-                        .and_then(|view| view.copy_to_iter(offset, len, out))
-                        .map_err(|error| self.report(inode.disk.nid, error))?;
-                    (len, copied)
+                    match view.and_then(|view| view.copy_to_iter(offset, len, out)) {
+                        Ok(copied) => (len, copied),
+                        // Who goes on from here meets the error.
+                        Err(FormatError::Volume(_)) if done > 0 => break,
+                        Err(error) => return Err(self.report(inode.disk.nid, error)),
+                    }
                 }
                 Extent::Hole { len } => {
                     let len = len.min(asked);
@@ -68,7 +70,7 @@ impl Erofs {
             };
             done += copied;
             if (copied as u64) < len {
-                // The reader's memory faults from here on.
+                // The reader's memory faults from here on, or the image's is lost.
                 break;
             }
         }
@@ -333,12 +335,12 @@ impl Erofs {
     }
 
     /// The run with the rest of the file's last page, if that is among what is wanted, up to `end`,
-    /// and nothing but zeros follow the file there.
+    /// and nothing but zeros follow the file there. (Who wants a lost page is told by the fault.)
     fn with_zeros(&self, view: &View, inode: &Inode, end: u64, run: Run) -> Run {
         let run_end = run.position.saturating_add(run.len);
         let rest = run_end.wrapping_neg() % PAGE;
         let is_last = run_end == inode.disk.size && end > run_end;
-        if is_last && view.is_zero(run.offset.saturating_add(run.len), rest) {
+        if is_last && view.hides_nothing(run.offset.saturating_add(run.len), rest) {
             Run {
                 len: run.len + rest,
                 ..run

@@ -28,9 +28,12 @@ impl Outcome {
     /// There is nothing at that address: the process gets SIGBUS.
     pub(crate) const NOTHING_THERE: Self = Self(bindings::vm_fault_reason_VM_FAULT_SIGBUS);
     /// The hardware has lost the page: the process gets SIGBUS with BUS_MCEERR_AR.
-    const POISONED: Self = Self(bindings::vm_fault_reason_VM_FAULT_HWPOISON);
+    pub(crate) const POISONED: Self = Self(bindings::vm_fault_reason_VM_FAULT_HWPOISON);
     /// The kernel has been given the page, to map it or copy it for the process.
     const PAGE_GIVEN: Self = Self(0);
+
+    /// The same, with the page's lock, which the kernel gives back when it has mapped it.
+    const LOCKED_PAGE_GIVEN: Self = Self(bindings::vm_fault_reason_VM_FAULT_LOCKED);
 
     /// What a function of the kernel's has done.
     pub(super) fn from_code(code: bindings::vm_fault_t) -> Self {
@@ -300,6 +303,14 @@ impl<'a> Fault<'a> {
             (*self.0).page = page.as_ptr();
         }
         Outcome::PAGE_GIVEN
+    }
+
+    /// As [`Self::give`], so that whoever has the page's lock later finds it mapped.
+    pub(crate) fn give_locked(&mut self, page: &Page) -> Outcome {
+        self.give(page);
+        // SAFETY: The page is valid. Who else has the lock only maps or copies it.
+        unsafe { bindings::erodax_lock_page(page.as_ptr()) };
+        Outcome::LOCKED_PAGE_GIVEN
     }
 
     /// Maps a page where it is wanted, or gives it to be mapped.

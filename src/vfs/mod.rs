@@ -41,7 +41,7 @@ pub(crate) use log::may_log;
 pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
 pub(crate) use stat::Attributes;
-pub(crate) use super_block::{Statistics, SuperBlock, SuperParameters};
+pub(crate) use super_block::{ActiveSuperBlock, Statistics, SuperBlock, SuperParameters};
 pub(crate) use sysfs::Attribute;
 pub(crate) use trace::DeviceNumber;
 pub(crate) use xattr::{NameList, Namespace};

@@ -80,6 +80,14 @@ impl SuperBlock {
         (is_locked != 0).then_some(LockedSuperBlock(self.0))
     }
 
+    /// Keeps it from ending; None if it ends already.
+    pub(crate) fn activate(self) -> Option<ActiveSuperBlock> {
+        // SAFETY: By the promise of `from_raw`.
+        let is_active = unsafe { bindings::erodax_super_activate(self.0) };
+        // INVARIANT: The reference was just taken.
+        is_active.then_some(ActiveSuperBlock(self.0))
+    }
+
     /// What trace events name it by.
     pub(crate) fn number(self) -> DeviceNumber {
         // SAFETY: By the promise of `from_raw`; superblocks get their number when they are made.
@@ -113,6 +121,35 @@ impl Drop for LockedSuperBlock {
     fn drop(&mut self) {
         // SAFETY: By the invariant.
         unsafe { bindings::up_read(&raw mut (*self.0).s_umount) };
+    }
+}
+
+/// A superblock that does not end as long as the value exists; dropping it may end it.
+///
+/// # Invariants
+///
+/// There is an active reference for the value.
+pub(crate) struct ActiveSuperBlock(*mut bindings::super_block);
+
+impl ActiveSuperBlock {
+    /// Takes what is mapped of its files from all mappings, but for copies that programs have made.
+    pub(crate) fn unmap_files(&self) {
+        /// # Safety
+        ///
+        /// `inode` must be referenced.
+        unsafe extern "C" fn unmap(inode: *mut bindings::inode) {
+            // SAFETY: By this function's own requirements.
+            unsafe { bindings::unmap_mapping_range((*inode).i_mapping, 0, 0, 0) };
+        }
+        // SAFETY: It has inodes until it ends, by the invariant not before the value.
+        unsafe { bindings::erodax_for_each_inode(self.0, Some(unmap)) };
+    }
+}
+
+impl Drop for ActiveSuperBlock {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours by the invariant.
+        unsafe { bindings::deactivate_super(self.0) };
     }
 }
 

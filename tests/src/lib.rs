@@ -11,6 +11,7 @@ pub mod expectation;
 pub mod image;
 mod kinds;
 mod ktap;
+mod process;
 mod programs;
 pub mod suites;
 

@@ -38,8 +38,7 @@ pub(super) static SUITE: Suite = Suite {
     machine: Machine {
         cmdline: &[
             "retain_initrd",
-            // A whole section of the memory map, so that nothing in it has pages yet.
-            "memmap=128M$0x8000000",
+            WHOLE_SECTION,
             // Not at a block's beginning, with one whole block in it.
             "memmap=4M$0x14100000",
         ],
@@ -65,15 +64,17 @@ pub(super) static SUITE: Suite = Suite {
     ],
 };
 
-/// The first range of the command line.
+/// A whole section of the memory map, so that nothing in it has pages yet.
+pub(super) const WHOLE_SECTION: &str = "memmap=128M$0x8000000";
+/// Where it begins.
 const CARVE_OUT: u64 = 0x800_0000;
 /// The whole block in the second one.
 const ODD_BLOCK: u64 = 0x1420_0000;
 /// What a huge page maps.
-const BLOCK: usize = 2 << 20;
+pub(super) const BLOCK: usize = 2 << 20;
 
 /// A file of one and a half blocks.
-const BIG: &str = "big";
+pub(super) const BIG: &str = "big";
 
 /// Puts an image of the initrd at a physical address, which must be reserved.
 fn put(image: &str, address: u64) -> Result<u64> {
@@ -87,7 +88,7 @@ fn put(image: &str, address: u64) -> Result<u64> {
 
 /// Serves the image of the generated tree, whose big file begins at a block: its address, and
 /// the module.
-fn serve() -> Result<(u64, Module)> {
+pub(super) fn serve() -> Result<(u64, Module)> {
     let module = serve_initrd()?;
     let mounted = mount(zoo::PLAIN.name, "dax")?;
     let file = File::open(mounted.path().join(BIG))?;
@@ -124,7 +125,7 @@ fn with_big(body: impl FnOnce(&File, &[u8]) -> Result<()>) -> Result<()> {
 }
 
 /// Blocks that are mapped by huge pages, by all processes.
-fn huge_pages() -> Result<usize> {
+pub(super) fn huge_pages() -> Result<usize> {
     let meminfo = fs::read_to_string("/proc/meminfo")?;
     let line = meminfo
         .lines()

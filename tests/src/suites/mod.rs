@@ -14,6 +14,7 @@ mod fsdax;
 mod harness;
 mod interplay;
 mod kunit;
+mod lost;
 mod memory;
 mod mounts;
 mod options;
@@ -47,6 +48,7 @@ pub const ALL: &[&Suite] = &[
     &harness::SUITE,
     &regions::SUITE,
     &carve_outs::SUITE,
+    &lost::SUITE,
     &damaged::SUITE,
     &options::SUITE,
     &xattrs::SUITE,

@@ -135,6 +135,17 @@ impl Mapping {
         unsafe { madvise(start, len, Advice::LinuxDontNeed) }
     }
 
+    /// Faults pages in without touching them.
+    ///
+    /// # Errors
+    /// The system call's; `EHWPOISON` if the hardware has lost one, `EFAULT` where a touch would get
+    /// SIGBUS for another reason.
+    pub fn populate(&self, range: Range<usize>) -> Result<(), Errno> {
+        let (start, len) = self.part(range);
+        // SAFETY: the pages belong to `self` (invariant), and are only read.
+        unsafe { madvise(start, len, Advice::LinuxPopulateRead) }
+    }
+
     /// Which pages are in memory, as mincore(2) says.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 pub mod calls;
 mod child;
 pub mod iomem;
+pub mod kcore;
 pub mod kmsg;
 pub mod mapping;
 pub mod memory;

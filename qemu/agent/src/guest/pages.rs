@@ -3,21 +3,14 @@
 //! Physical pages as the kernel accounts for them: which one is mapped where, how often each is
 //! mapped, and how many references it has.
 
-use std::{
-    fs::{self, File},
-    ops::Range,
-    os::unix::fs::FileExt,
-    str,
-};
+use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
-use anyhow::{ensure, Context, Result};
-use object::{
-    elf::{FileHeader64, ProgramHeader64, PT_LOAD, PT_NOTE},
-    read::elf::{FileHeader, ProgramHeader},
-    LittleEndian, ReadCache,
-};
+use anyhow::{Context, Result};
 
-use super::mapping::{Mapping, PAGE};
+use super::{
+    kcore::{symbol, KernelMemory},
+    mapping::{Mapping, PAGE},
+};
 
 const ENTRY: usize = 8;
 
@@ -55,14 +48,6 @@ pub fn mapped(mapping: &Mapping) -> Result<Vec<Mapped>> {
     Ok(entries.into_iter().map(|entry| Mapped { entry }).collect())
 }
 
-/// How often each of these page frames is mapped.
-///
-/// # Errors
-/// When /proc/kpagecount cannot be read.
-pub fn map_counts(frames: Range<u64>) -> Result<Vec<u64>> {
-    table("/proc/kpagecount", indices(frames)?)
-}
-
 /// Each page frame's `KPF_*` (linux/kernel-page-flags.h).
 ///
 /// # Errors
@@ -86,21 +71,16 @@ fn table(path: &str, indices: Range<usize>) -> Result<Vec<u64>> {
     bytes.chunks_exact(ENTRY).map(word).collect()
 }
 
-/// The kernel's array of `struct page`, read through /proc/kcore: nothing else tells how many
-/// references a page has.
+/// The kernel's array of `struct page`: nothing else tells how many references a page has, nor
+/// anything at all of pages of ZONE_DEVICE.
 pub struct PageStructs {
-    core: File,
-    segments: Vec<Segment>,
+    kernel: KernelMemory,
     /// Address of the first element.
     base: u64,
-    /// Bytes of an element, and where its `_refcount` is.
-    size: u64,
-    references: u64,
-}
-
-struct Segment {
-    addresses: Range<u64>,
-    offset: u64,
+    /// Bytes of an element, and where its `_refcount` and `_mapcount` are.
+    size: usize,
+    references: usize,
+    maps: usize,
 }
 
 impl PageStructs {
@@ -109,53 +89,15 @@ impl PageStructs {
     /// # Errors
     /// When the kernel does not say where it is.
     pub fn find() -> Result<Self> {
-        const CORE: &str = "/proc/kcore";
-        type Header = ProgramHeader64<LittleEndian>;
-        let core = File::open(CORE).with_context(|| format!("cannot open {CORE}"))?;
-        let cache = ReadCache::new(File::open(CORE)?);
-        let header = FileHeader64::<LittleEndian>::parse(&cache)?;
-        let endian = header.endian()?;
-        let programs: &[Header] = header.program_headers(endian, &cache)?;
-        let of_type = |wanted| {
-            programs
-                .iter()
-                .filter(move |program| program.p_type(endian) == wanted)
-        };
-        let mut info = None;
-        for program in of_type(PT_NOTE) {
-            let mut notes = program.notes(endian, &cache)?.context("no notes")?;
-            while let Some(note) = notes.next()? {
-                if note.name() == b"VMCOREINFO" {
-                    info = Some(str::from_utf8(note.desc())?.to_owned());
-                }
-            }
-        }
-        let info = info.with_context(|| format!("{CORE} has no VMCOREINFO"))?;
-        let number = |key: &str| -> Result<u64> {
-            let mut lines = info.lines();
-            let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            Ok(value
-                .with_context(|| format!("VMCOREINFO has no {key}"))?
-                .parse()?)
-        };
-        let segments = of_type(PT_LOAD).map(|program| {
-            let start = program.p_vaddr(endian);
-            Segment {
-                addresses: start..start.saturating_add(program.p_memsz(endian)),
-                offset: program.p_offset(endian),
-            }
-        });
-        let mut found = Self {
-            segments: segments.collect(),
-            base: 0,
+        let kernel = KernelMemory::open()?;
+        let number = |key| anyhow::Ok(usize::try_from(kernel.number(key)?)?);
+        Ok(Self {
+            base: kernel.word(symbol("vmemmap_base")?)?,
             size: number("SIZE(page)")?,
             references: number("OFFSET(page._refcount)")?,
-            core,
-        };
-        let mut base = [0; 8];
-        found.read(symbol("vmemmap_base")?, &mut base)?;
-        found.base = u64::from_ne_bytes(base);
-        Ok(found)
+            maps: number("OFFSET(page._mapcount)")?,
+            kernel,
+        })
     }
 
     /// How many references each of these page frames has.
@@ -163,42 +105,44 @@ impl PageStructs {
     /// # Errors
     /// When they cannot be read.
     pub fn references(&self, frames: Range<u64>) -> Result<Vec<u32>> {
-        let size = usize::try_from(self.size)?;
-        let field = usize::try_from(self.references)?;
-        let mut structs = vec![0; usize::try_from(frames.end - frames.start)? * size];
-        self.read(self.base + frames.start * self.size, &mut structs)?;
-        let count = |page: &[u8]| -> Result<u32> {
-            let bytes = page.get(field..field + 4).context("a field outside")?;
+        self.field(frames, self.references)
+    }
+
+    /// How often each of these page frames is mapped by an entry of its own, less 1, if it is not
+    /// part of a compound page.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn map_counts(&self, frames: Range<u64>) -> Result<Vec<u32>> {
+        self.field(frames, self.maps)
+    }
+
+    /// All that is kept of each of these page frames, without its flags.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn contents(&self, frames: Range<u64>) -> Result<Vec<Vec<u8>>> {
+        const FLAGS: usize = 8;
+        let structs = self.structs(frames)?;
+        let content = |page: &[u8]| page.get(FLAGS..).unwrap_or_default().to_vec();
+        Ok(structs.chunks_exact(self.size).map(content).collect())
+    }
+
+    fn field(&self, frames: Range<u64>, at: usize) -> Result<Vec<u32>> {
+        let field = |page: &[u8]| -> Result<u32> {
+            let bytes = page.get(at..at + 4).context("a field outside")?;
             Ok(u32::from_ne_bytes(bytes.try_into()?))
         };
-        structs.chunks_exact(size).map(count).collect()
+        let structs = self.structs(frames)?;
+        structs.chunks_exact(self.size).map(field).collect()
     }
 
-    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
-        let segment = self
-            .segments
-            .iter()
-            .find(|segment| segment.addresses.contains(&address))
-            .with_context(|| format!("nothing at {address:#x} in /proc/kcore"))?;
-        let offset = segment.offset + (address - segment.addresses.start);
-        self.core
-            .read_exact_at(bytes, offset)
-            .with_context(|| format!("cannot read the kernel's memory at {address:#x}"))
+    fn structs(&self, frames: Range<u64>) -> Result<Vec<u8>> {
+        let mut structs = vec![0; usize::try_from(frames.end - frames.start)? * self.size];
+        let first = self.base + frames.start * u64::try_from(self.size)?;
+        self.kernel.read(first, &mut structs)?;
+        Ok(structs)
     }
-}
-
-/// The address of a kernel symbol.
-fn symbol(name: &str) -> Result<u64> {
-    let symbols = fs::read_to_string("/proc/kallsyms").context("cannot read /proc/kallsyms")?;
-    let mut lines = symbols.lines().map(|line| line.split(' '));
-    let address = lines.find_map(|mut fields| {
-        let address = fields.next()?;
-        (fields.nth(1)? == name).then_some(address)
-    });
-    let address = address.with_context(|| format!("the kernel has no symbol {name}"))?;
-    let address = u64::from_str_radix(address, 16)?;
-    ensure!(address != 0, "the kernel does not tell its addresses");
-    Ok(address)
 }
 
 #[cfg(test)]

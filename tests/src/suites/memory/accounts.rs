@@ -22,6 +22,9 @@ use crate::{
     suites::zoo,
 };
 
+/// Page frames of a compound page.
+const BLOCK: u64 = 512;
+
 /// What /proc/self/smaps says about a mapping.
 pub(super) struct Smaps {
     fields: Vec<(String, u64)>,
@@ -145,26 +148,31 @@ fn frames_of(kind: &impl Kind, image: &str, file: &File) -> Result<Range<u64>> {
     Ok(first..first + whole)
 }
 
-/// Map counts and references of all of an image's pages.
+/// What the kernel counts of an image's pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Counts {
-    maps: Vec<u64>,
+    first: u64,
     references: Vec<u32>,
+    maps: Vec<u32>,
+    /// Of compound pages, which are mapped as a whole or in parts, all that is kept.
+    rest: Vec<Vec<u8>>,
 }
 
 impl Counts {
-    /// Those of these page frames, none of ZONE_DEVICE: neither /proc/kpagecount nor /proc/kcore
-    /// has these. There the proof is that unmounting or unloading ends, which waits for references.
+    /// Those of these page frames, and of all frames of their blocks.
     pub(super) fn of<K: Kind>(structs: &PageStructs, frames: Range<u64>) -> Result<Self> {
-        if K::MEMORY != Memory::Ram {
-            return Ok(Self {
-                maps: Vec::new(),
-                references: Vec::new(),
-            });
-        }
+        let (frames, rest) = match K::MEMORY {
+            Memory::Ram | Memory::FsDax => (frames, Vec::new()),
+            Memory::Blocks => {
+                let whole = frames.start / BLOCK * BLOCK..frames.end.next_multiple_of(BLOCK);
+                (whole.clone(), structs.contents(whole)?)
+            }
+        };
         Ok(Self {
-            maps: pages::map_counts(frames.clone())?,
-            references: structs.references(frames)?,
+            first: frames.start,
+            references: structs.references(frames.clone())?,
+            maps: structs.map_counts(frames)?,
+            rest,
         })
     }
 
@@ -175,18 +183,45 @@ impl Counts {
             self.references == before.references,
             "references have changed"
         );
+        let changed = |(now, then): (&Vec<u8>, &Vec<u8>)| now != then;
+        let changed = self.rest.iter().zip(&before.rest).position(changed);
+        ensure!(changed.is_none(), "page {changed:?} has changed");
         Ok(())
     }
 
-    /// There is one mapping more of each page than before, and one reference for it.
-    fn check_one_more(&self, before: &Self) -> Result<()> {
-        let maps = self.maps.iter().zip(&before.maps);
-        let references = self.references.iter().zip(&before.references);
-        ensure!(
-            maps.into_iter().all(|(now, then)| *now == then + 1)
-                && references.into_iter().all(|(now, then)| *now == then + 1),
-            "another map count or number of references"
-        );
+    /// There is one mapping more of each page than before, and one reference for it. A block that
+    /// is mapped as a whole has one reference.
+    fn check_one_more<K: Kind>(&self, before: &Self, frames: Range<u64>) -> Result<()> {
+        match K::MEMORY {
+            Memory::Ram => {
+                let one_more = |now: &[u32], then: &[u32]| {
+                    let grown = |(now, then): (&u32, &u32)| *now == then.wrapping_add(1);
+                    now.iter().zip(then).all(grown)
+                };
+                ensure!(one_more(&self.maps, &before.maps), "another map count");
+                ensure!(
+                    one_more(&self.references, &before.references),
+                    "another number of references"
+                );
+            }
+            Memory::Blocks => {
+                let heads = (self.first..).zip(&self.references).zip(&before.references);
+                for ((head, now), then) in heads.step_by(usize::try_from(BLOCK)?) {
+                    let part = frames.start.max(head)..frames.end.min(head + BLOCK);
+                    let expected = match part.end.saturating_sub(part.start) {
+                        BLOCK => 1,
+                        pages => pages,
+                    };
+                    let more = u64::from(*now).checked_sub(u64::from(*then));
+                    ensure!(
+                        more == Some(expected),
+                        "block {head:#x}: {more:?}, not {expected}"
+                    );
+                }
+            }
+            // They are single or compound pages as it pleases `fs/dax.c`.
+            Memory::FsDax => {}
+        }
         Ok(())
     }
 }
@@ -210,7 +245,8 @@ pub(super) fn counts_return<K: Kind>() -> Result<()> {
         ProtFlags::READ,
         MapFlags::SHARED | MapFlags::POPULATE,
     )?;
-    Counts::of::<K>(&structs, frames.clone())?.check_one_more(&before)?;
+    let mapped = Counts::of::<K>(&structs, frames.clone())?;
+    mapped.check_one_more::<K>(&before, frames.clone())?;
     drop(map);
     Counts::of::<K>(&structs, frames.clone())?.check(&before)?;
 
