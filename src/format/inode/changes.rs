@@ -62,3 +62,83 @@ impl Inode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{metabox_nid, TestImage, TestInode, CHUNKED, INLINE, PLAIN};
+
+    const NID: usize = 40;
+
+    /// Says that the data is at another block, and reads that again; nothing else may change.
+    fn moved(mut image: TestImage, nid: u64, block: u64) -> Result<()> {
+        let sb = image.superblock();
+        let before = Inode::read(image.image(), &sb, nid)?;
+        for change in before.start_block_changes(image.image(), &sb, block)? {
+            image.put(usize::try_from(change.offset).unwrap(), change.bytes());
+        }
+        let after = Inode::read(image.image(), &sb, nid)?;
+        assert_eq!(after.start_block(), Some(block));
+        let (i_u, high) = (before.i_u, before.high);
+        assert_eq!(Inode { i_u, high, ..after }, before);
+        Ok(())
+    }
+
+    fn moved_to(inode: TestInode, block: u64) -> Result<()> {
+        let mut image = TestImage::new(12, 2);
+        image.put_inode(NID, &inode);
+        moved(image, u64::try_from(NID).unwrap(), block)
+    }
+
+    #[test]
+    fn each_form_has_its_limit() {
+        let mut links = TestInode::file(INLINE, 5000, 1);
+        links.nb = 7;
+        let narrow = u64::from(u32::MAX);
+        moved_to(links, 2).unwrap();
+        moved_to(links, narrow - 1).unwrap();
+        // All bits set would mean a hole.
+        assert!(moved_to(links, narrow).is_err());
+        assert!(moved_to(links, narrow + 1).is_err());
+
+        let mut one_link = TestInode::file(PLAIN, 5000, 1);
+        one_link.format = FORMAT_NLINK_1;
+        let wide = (1 << 48) - 1;
+        for inode in [one_link, links.extended()] {
+            for block in [0, narrow, narrow + 1, wide - 1] {
+                moved_to(inode, block).unwrap();
+            }
+            assert!(moved_to(inode, wide).is_err());
+            assert!(moved_to(inode, wide + 1).is_err());
+        }
+        let mut no_dot = TestInode::dir(PLAIN, 5000, 1);
+        no_dot.format = FORMAT_DOT_OMITTED;
+        assert!(moved_to(no_dot, narrow + 1).is_err());
+    }
+
+    #[test]
+    fn only_flat_data_moves() {
+        for inode in [
+            TestInode::file(CHUNKED, 5000, 0),
+            TestInode::file(PLAIN, 5000, u32::MAX),
+        ] {
+            assert!(matches!(moved_to(inode, 2), Err(Error::Unsupported(_))));
+        }
+    }
+
+    #[test]
+    fn in_a_metabox() {
+        // Its second block, in the image the first, has the inode.
+        const BLOCK: usize = 512;
+        let mut image = TestImage::new(9, 12);
+        image.put_inode(NID, &TestInode::file(CHUNKED, 1024, 0));
+        let map = NID * 32 + 32;
+        image
+            .put(map, &11_u32.to_le_bytes())
+            .put(map + 4, &10_u32.to_le_bytes());
+        let inode = TestInode::file(INLINE, 600, 3);
+        image.put(10 * BLOCK + 64, &inode.encode());
+        image.set_metabox(u64::try_from(NID).unwrap());
+        moved(image, metabox_nid(512 + 64), 9).unwrap();
+    }
+}

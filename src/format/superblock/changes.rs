@@ -48,3 +48,56 @@ impl SuperBlock {
         Ok(Some(Change::word(place, checksum)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{field, TestImage};
+
+    fn apply(image: &mut TestImage, change: &Change) {
+        image.put(usize::try_from(change.offset).unwrap(), change.bytes());
+    }
+
+    /// Says that an image has so many blocks, and reads that again.
+    fn resized(image: &mut TestImage, blocks: u64) -> Result<u64> {
+        let raw: RawSuperBlock = image.image().read(SUPER_OFFSET)?;
+        let root = SuperBlock::decode(&raw)?.root_nid();
+        for change in SuperBlock::blocks_changes(image.image(), blocks)? {
+            apply(image, &change);
+        }
+        let raw: RawSuperBlock = image.image().read(SUPER_OFFSET)?;
+        let sb = SuperBlock::decode(&raw)?;
+        assert_eq!(sb.root_nid(), root);
+        Ok(sb.blocks())
+    }
+
+    #[test]
+    fn blocks_have_as_many_bits_as_there_is_room_for() {
+        let narrow = u64::from(u32::MAX);
+        let mut image = TestImage::new(12, 3);
+        image.put(field::ROOT_NID, &36_u16.to_le_bytes());
+        assert_eq!(resized(&mut image, narrow), Ok(narrow));
+        assert!(resized(&mut image, narrow + 1).is_err());
+        // A 48-bit image that has the root's nid in the short field still.
+        image.enable(incompat::WIDE_ADDRESSES);
+        assert!(resized(&mut image, narrow + 1).is_err());
+        image.put(field::WIDE_ROOT_NID, &36_u64.to_le_bytes());
+        for blocks in [5, narrow + 1, (1 << 48) - 1] {
+            assert_eq!(resized(&mut image, blocks), Ok(blocks));
+        }
+        assert!(resized(&mut image, 1 << 48).is_err());
+    }
+
+    #[test]
+    fn the_checksum_is_made_right_if_there_is_one() {
+        for bits in 9..=12 {
+            let mut image = TestImage::new(bits, 16);
+            assert_eq!(SuperBlock::checksum_change(image.image()), Ok(None));
+            image.put(field::FEATURE_COMPAT, &1_u32.to_le_bytes());
+            assert_eq!(SuperBlock::read(image.image()).err(), Some(Error::Checksum));
+            let change = SuperBlock::checksum_change(image.image()).unwrap();
+            apply(&mut image, &change.unwrap());
+            SuperBlock::read(image.image()).unwrap();
+        }
+    }
+}

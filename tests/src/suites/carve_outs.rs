@@ -76,7 +76,7 @@ const BLOCK: usize = 2 << 20;
 const BIG: &str = "big";
 
 /// Puts an image of the initrd at a physical address, which must be reserved.
-fn put(image: &str, address: u64) -> Result<u64> {
+pub(super) fn put(image: &str, address: u64) -> Result<u64> {
     let module = serve_initrd()?;
     let bytes = fs::read(Device::of(image)?.node)?;
     unload(module)?;
@@ -124,7 +124,7 @@ fn with_big(body: impl FnOnce(&File, &[u8]) -> Result<()>) -> Result<()> {
 }
 
 /// Blocks that are mapped by huge pages, by all processes.
-fn huge_pages() -> Result<usize> {
+pub(super) fn huge_pages() -> Result<usize> {
     let meminfo = fs::read_to_string("/proc/meminfo")?;
     let line = meminfo
         .lines()

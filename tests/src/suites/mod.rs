@@ -2,6 +2,7 @@
 
 //! The suites, one file per subject.
 
+mod aligned;
 mod carve_outs;
 mod compressed;
 mod damaged;
@@ -53,6 +54,7 @@ pub const ALL: &[&Suite] = &[
     &mounts::SUITE,
     &superblocks::SUITE,
     &tracing::SUITE,
+    &aligned::SUITE,
     &compressed::SMALL,
     &devices::SUITE,
     &kunit::SUITE,
