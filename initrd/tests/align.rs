@@ -208,6 +208,29 @@ fn without_inline_data_nothing_is_lost() {
 }
 
 #[test]
+fn much_unused_room_is_warned_of() {
+    let shop = shop();
+    // As many inodes with tails between the files' data as mkfs.erofs puts there.
+    for number in 0..300 {
+        let name = format!("usr/lib/tail{number}");
+        fs::write(shop.tree().join(name), content(3000, number)).unwrap();
+    }
+    fs::write(shop.tree().join("usr/lib/larger"), content(9 << 20, 300)).unwrap();
+    let warnings = |options| {
+        let image = shop.image("root.erofs", options);
+        let args = ["--force", "--align-file=usr/lib/larger"];
+        let (mut command, aligned) = align(&shop, &image, &args);
+        let text = stderr(&succeed(&mut command));
+        check(&shop, &aligned);
+        text
+    };
+    let text = warnings(&[]);
+    let words = ["warning: ", " MiB of the image are unused", "-E^inline_data"];
+    assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    assert_eq!(warnings(&["-E^inline_data"]), "");
+}
+
+#[test]
 fn aligned_images_stay() {
     let shop = shop();
     let image = shop.image("root.erofs", &[]);

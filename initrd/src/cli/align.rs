@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use erodax_initrd::{align_with, AlignFiles, AlignReport, Error};
+use erodax_initrd::{align_with, AlignFiles, AlignReport, Error, HUGE_PAGE};
 
 use crate::{complain, print, size, watch::Terminal};
 
@@ -75,12 +75,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says which large files could not be aligned.
+/// Says which large files could not be aligned, and whether that of the others was dear.
 pub(crate) fn warn(report: &AlignReport) {
     for (path, obstacle) in &report.left {
+        let path = path.display();
+        complain(&format_args!("warning: {path} is not aligned: {obstacle}"));
+    }
+    // Beside each file there can be a gap.
+    let gaps = report.files.iter().map(|_| HUGE_PAGE).sum::<u64>();
+    if report.unused > gaps {
         complain(&format_args!(
-            "warning: {} is not aligned: {obstacle}",
-            path.display()
+            "warning: {} of the image are unused, as inodes or compressed data lie between the \
+             files' data: inodes do not in images of mkfs.erofs -E^inline_data",
+            size::display(report.unused)
         ));
     }
 }
