@@ -225,7 +225,11 @@ fn much_unused_room_is_warned_of() {
         text
     };
     let text = warnings(&[]);
-    let words = ["warning: ", " MiB of the image are unused", "-E^inline_data"];
+    let words = [
+        "warning: ",
+        " MiB of the image are unused",
+        "-E^inline_data",
+    ];
     assert!(words.iter().all(|word| text.contains(word)), "{text}");
     assert_eq!(warnings(&["-E^inline_data"]), "");
 }

@@ -23,6 +23,8 @@ pub enum Content {
     Zoo(Zoo),
     /// The guest's own binary, as a program to be started from the image.
     Program,
+    /// gdb, its libraries, and a program to be traced.
+    Debugger,
     /// The Debian tree of the payload. Its manifest lies at [`PAYLOAD_MANIFEST`].
     Payload,
 }

@@ -6,6 +6,7 @@ mod aligned;
 mod carve_outs;
 mod compressed;
 mod damaged;
+mod debugger;
 mod devices;
 mod directories;
 mod files;
@@ -55,6 +56,7 @@ pub const ALL: &[&Suite] = &[
     &superblocks::SUITE,
     &tracing::SUITE,
     &aligned::SUITE,
+    &debugger::SUITE,
     &compressed::SMALL,
     &devices::SUITE,
     &kunit::SUITE,
