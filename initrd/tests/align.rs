@@ -20,7 +20,7 @@ const HUGE: u64 = 2 << 20;
 
 /// Bytes that tell where they are, and in which file.
 fn content(len: usize, file: u64) -> Vec<u8> {
-    let numbers = (0..).map(|at: u64| at << 16 | file);
+    let numbers = (0..).map(|at: u64| (at << 16) | file);
     let bytes = numbers.flat_map(u64::to_le_bytes);
     bytes.take(len).collect()
 }
@@ -44,7 +44,7 @@ fn shop() -> Workshop {
 }
 
 /// `erodax align` of an image, with more arguments, to `out/aligned`.
-fn align<'a>(shop: &Workshop, image: &Path, args: &[&'a str]) -> (Command, PathBuf) {
+fn align(shop: &Workshop, image: &Path, args: &[&str]) -> (Command, PathBuf) {
     let output = shop.path("out/aligned");
     let mut command = erodax();
     command
@@ -210,12 +210,14 @@ fn without_inline_data_nothing_is_lost() {
 #[test]
 fn much_unused_room_is_warned_of() {
     let shop = shop();
-    // As many inodes with tails between the files' data as mkfs.erofs puts there.
-    for number in 0..300 {
-        let name = format!("usr/lib/tail{number}");
-        fs::write(shop.tree().join(name), content(3000, number)).unwrap();
+    // Inodes with tails, nearer to each other than the file is large.
+    for number in 0..360 {
+        let directory = shop.tree().join(format!("usr/z{}", number / 30));
+        fs::create_dir_all(&directory).unwrap();
+        let bytes = content(50_000, 200 + number);
+        fs::write(directory.join(number.to_string()), bytes).unwrap();
     }
-    fs::write(shop.tree().join("usr/lib/larger"), content(9 << 20, 300)).unwrap();
+    fs::write(shop.tree().join("usr/lib/larger"), content(9 << 20, 102)).unwrap();
     let warnings = |options| {
         let image = shop.image("root.erofs", options);
         let args = ["--force", "--align-file=usr/lib/larger"];
