@@ -4,8 +4,8 @@
 //!
 //! What is not known to be one file's data only stays where it is. Around it, the files that are to
 //! be aligned are placed first, the largest one before the others, as near to the image's start as
-//! they fit; other files make way, and then fill what has become free. At last, files are taken from
-//! the image's end as long as there is room for them before it.
+//! they fit; other files make way, and then fill what has become free. At last, files move towards the
+//! image's start as long as that makes it shorter.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -55,7 +55,7 @@ pub(crate) fn place(runs: &[Run], blocks: u64, limit: u64, alignment: u64) -> Op
     places.place_chosen(alignment)?;
     places.place_others()?;
     let fixed_end = fixed.ranges().last().map_or(0, |range| range.end);
-    places.shorten(fixed_end);
+    places.shorten(alignment);
     places.finish(fixed_end)
 }
 
@@ -108,29 +108,47 @@ impl Places<'_> {
         self.starts[index].map_or(0, |start| start + self.runs[index].len())
     }
 
-    /// Moves runs away from the image's end, which is not before `fixed_end`. Each move is to a lower
-    /// block, so there is a last one.
-    fn shorten(&mut self, fixed_end: u64) {
-        while let Some(last) = (0..self.runs.len()).max_by_key(|index| self.end(*index)) {
-            let (run, end) = (&self.runs[last], self.end(last));
-            let start = end - run.len();
-            if run.is_chosen || end <= fixed_end {
+    /// Moves runs from the image's end to where there is room before it, as long as that makes the
+    /// image shorter.
+    fn shorten(&mut self, alignment: u64) {
+        loop {
+            let mut shorter = Self {
+                runs: self.runs,
+                starts: self.starts.clone(),
+                free: self.free.clone(),
+            };
+            shorter.move_down(alignment);
+            // Once more, as what was last may have room where the others were.
+            shorter.move_down(alignment);
+            if shorter.last_end() >= self.last_end() {
                 break;
             }
-            match self.free.first_fit(run.len(), 1) {
-                Some(lower) if lower < start => {
-                    self.free.insert(start..end);
-                    self.put(last, lower);
-                }
-                _ => break,
-            }
+            *self = shorter;
         }
     }
 
-    fn finish(self, fixed_end: u64) -> Option<Placement> {
+    /// Moves each run, the last one first, to the first room for it.
+    fn move_down(&mut self, alignment: u64) {
+        let mut order: Vec<_> = (0..self.runs.len()).collect();
+        order.sort_by_key(|index| Reverse(self.starts[*index]));
+        for index in order {
+            let run = &self.runs[index];
+            self.free
+                .insert(self.end(index) - run.len()..self.end(index));
+            let alignment = if run.is_chosen { alignment } else { 1 };
+            let room = self.free.first_fit(run.len(), alignment);
+            self.put(index, room.expect("there is room where it was"));
+        }
+    }
+
+    fn last_end(&self) -> u64 {
         let ends = (0..self.runs.len()).map(|index| self.end(index));
+        ends.max().unwrap_or(0)
+    }
+
+    fn finish(self, fixed_end: u64) -> Option<Placement> {
         Some(Placement {
-            blocks: ends.fold(fixed_end, u64::max),
+            blocks: self.last_end().max(fixed_end),
             starts: self.starts.into_iter().collect::<Option<_>>()?,
         })
     }
