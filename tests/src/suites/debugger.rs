@@ -123,6 +123,7 @@ const SESSION: &[(&str, &[&str])] = &[
 /// Runs the session in a mount of the image, which ends then.
 fn debug(mount: Mount) -> Result<()> {
     let proc = Mount::new("proc", "proc", "", mount.path().join("proc"))?;
+    let dev = Mount::new("devtmpfs", "devtmpfs", "", mount.path().join("dev"))?;
     let status = in_child(|| {
         chroot(mount.path())?;
         chdir("/")?;
@@ -139,6 +140,7 @@ fn debug(mount: Mount) -> Result<()> {
         ensure!(output.status.success(), "gdb: {}", output.status);
         check(&said)
     })?;
+    dev.unmount()?;
     proc.unmount()?;
     ensure!(status.success(), "gdb in {}", mount.path().display());
     Ok(mount.unmount()?)
