@@ -31,10 +31,10 @@ shell: tools module payload ## An interactive console in the same machine
 bench: tools module payload ## What in place costs, and the other ways to boot from memory (ARGS=--help)
 	@$(enter) $(static)/erodax-vm bench $(ARGS)
 
-test: tools module payload erofs-utils ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
+test: tools module payload erofs-utils gdb ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
 	$(enter) cargo test --workspace $(cargo_flags) --no-fail-fast $(ARGS)
 
-test-guest: tools module payload erofs-utils ## Only the tests in virtual machines (ARGS='NAME')
+test-guest: tools module payload erofs-utils gdb ## Only the tests in virtual machines (ARGS='NAME')
 	$(enter) cargo test -p erodax-tests --test guest $(cargo_flags) -- $(ARGS)
 
 test-debug: ## Those on a kernel that checks itself: KASAN, lockdep, fault injection (ARGS='NAME')
@@ -84,6 +84,9 @@ payload: buildroot
 erofs-utils: buildroot
 	@$(setup)/erofs-utils.sh
 
+gdb: buildroot
+	@$(setup)/gdb.sh
+
 clean: ## Remove what was built in the checkout
 	@$(setup)/clean.sh checkout
 
@@ -103,4 +106,4 @@ help: ## List the targets
 	@echo '  V=1                    show the commands of Kbuild'
 
 .PHONY: all module run shell bench test test-guest test-debug test-host fuzz coverage lint paths tools buildroot kernel \
-	kernel-debug crates payload erofs-utils clean clean-cache help
+	kernel-debug crates payload erofs-utils gdb clean clean-cache help

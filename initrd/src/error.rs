@@ -5,6 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::align::Obstacle;
 use crate::layout::MAX_BODY;
 
 /// A failure of packing or inspecting.
@@ -120,6 +121,53 @@ pub enum Error {
         /// What was found instead.
         reason: String,
     },
+    /// `erodax align` is not told what to align.
+    #[error("no files are to be aligned: give --align-file PATH or --align-larger-than SIZE")]
+    NoFilesChosen,
+    /// No image has a file that is to be aligned.
+    #[error(
+        "no image has {}, which is to be aligned: give the path of a file as it is when the image is \
+         mounted", .0.display()
+    )]
+    NothingToAlign(PathBuf),
+    /// A file that is to be aligned cannot be.
+    #[error("cannot align {} in {}: {obstacle}", file.display(), image.display())]
+    FileNotAligned {
+        /// The image.
+        image: PathBuf,
+        /// The path in it.
+        file: PathBuf,
+        /// What is in the way.
+        obstacle: Obstacle,
+    },
+    /// What an image has cannot be read, or it cannot say where its data is after that has moved.
+    #[error(
+        "cannot align files of {} ({reason}): make it again with mkfs.erofs, without -z and -m",
+        path.display()
+    )]
+    ImageNotAligned {
+        /// The image.
+        path: PathBuf,
+        /// What the format says.
+        reason: erodax_format::Error,
+    },
+    /// An image's files are not mapped, wherever they are.
+    #[error(
+        "cannot align files of {}: its blocks have {size} bytes, and only whole pages are mapped; make \
+         it again with -b4096", path.display()
+    )]
+    BlocksNotPages {
+        /// The image.
+        path: PathBuf,
+        /// Its block size in bytes.
+        size: u32,
+    },
+    /// The device table leaves no room behind the image.
+    #[error(
+        "cannot align files of {}: its device table has another device's blocks behind its own; make \
+         the image of the files, not of archives, blobs or layers", .0.display()
+    )]
+    NoRoomToAlign(PathBuf),
     /// mkfs.erofs is not installed.
     #[error(
         "mkfs.erofs was not found, and {} is a directory: install the package erofs-utils \
@@ -161,6 +209,14 @@ impl Error {
         |source| Self::Read {
             path: path.to_owned(),
             source,
+        }
+    }
+
+    /// For `map_err` on what is decoded of the image at `path` to align its files.
+    pub(crate) fn unalignable(path: &Path) -> impl FnOnce(erodax_format::Error) -> Self + '_ {
+        |reason| Self::ImageNotAligned {
+            path: path.to_owned(),
+            reason,
         }
     }
 

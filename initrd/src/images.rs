@@ -5,17 +5,22 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use crate::align::{AlignFiles, AlignReport, Missing};
 use crate::copy::Copier;
 use crate::error::{Error, Result};
 use crate::layout::{Body, Layout, MAP_NAME};
 use crate::newc_writer::{prelude_len, Member, NewcWriter, S_IFREG};
+use crate::output::Target;
 use crate::pack::PackedImage;
+use crate::progress::Progress;
 use crate::source::{is_directory, resolve_names, ImageArg, Mkfs, Source};
 
 /// Images that have been checked, but not placed.
 pub(crate) struct Opened {
     names: Vec<String>,
     sources: Vec<Source>,
+    /// What was done to each image to align its files.
+    aligned: Vec<AlignReport>,
 }
 
 /// Images and where they go.
@@ -45,12 +50,17 @@ impl Images {
             .zip(args)
             .map(|(source, image)| source.map_or_else(|| mkfs.make(&image.path), Ok))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Opened { names, sources })
+        let aligned = vec![AlignReport::default(); sources.len()];
+        Ok(Opened {
+            names,
+            sources,
+            aligned,
+        })
     }
 
     /// What is allowed but probably not meant.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let Opened { names, sources } = &self.opened;
+        let Opened { names, sources, .. } = &self.opened;
         if sources.is_empty() {
             return vec!["no image is packed: give --image to have one".to_owned()];
         }
@@ -70,16 +80,22 @@ impl Images {
     /// Where the images are.
     pub(crate) fn report(&self) -> Vec<PackedImage> {
         let slots = self.layout.iter().flat_map(|layout| &layout.slots);
-        let Opened { names, sources } = &self.opened;
+        let Opened {
+            names,
+            sources,
+            aligned,
+        } = &self.opened;
         names
             .iter()
             .zip(sources)
+            .zip(aligned)
             .zip(slots)
-            .map(|((name, source), slot)| PackedImage {
+            .map(|(((name, source), aligned), slot)| PackedImage {
                 name: name.clone(),
                 offset: slot.offset,
                 size: source.len,
                 padding: slot.len - source.len,
+                aligned: aligned.clone(),
             })
             .collect()
     }
@@ -134,6 +150,24 @@ impl Images {
 }
 
 impl Opened {
+    /// Aligns files in those images that have them.
+    pub(crate) fn align(
+        mut self,
+        wanted: &AlignFiles,
+        target: &Target,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        if wanted.is_empty() {
+            return Ok(self);
+        }
+        let mut missing = Missing::of(wanted);
+        let aligned = |source: Source| source.aligned(wanted, &mut missing, target, progress);
+        let sources = self.sources.into_iter().map(aligned);
+        (self.sources, self.aligned) = sources.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        missing.check()?;
+        Ok(self)
+    }
+
     /// Places the images in an archive that starts at `start`.
     pub(crate) fn place(self, start: u64, alignment: u64) -> Images {
         let bodies: Vec<_> = self

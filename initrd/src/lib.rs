@@ -3,7 +3,8 @@
 //! Initrds that carry EROFS images in place.
 //!
 //! [`pack`] builds one from an early directory (with `/init` and the module) and images,
-//! [`inspect`] says what a file holds and whether its images can be mapped directly, and
+//! [`align`](align()) moves large files in an image to where huge pages can map them, [`inspect`] says
+//! what a file holds and whether its images can be mapped directly, and
 //! [`write_tree_cpio`] makes a conventional initramfs of a tree for comparison. The programs
 //! `erodax` and `erodax-init` of this package are built on and booted from it.
 //!
@@ -25,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+mod align;
 mod archive;
 mod compress;
 mod copy;
@@ -43,6 +45,7 @@ mod progress;
 mod source;
 mod tree;
 
+pub use align::{align, align_with, AlignFiles, AlignReport, AlignedFile, Obstacle, HUGE_PAGE};
 pub use compress::Compression;
 pub use cpio::{write_tree_cpio, CpioOptions};
 pub use error::{Error, Result};

@@ -2,7 +2,7 @@
 
 //! An output file that appears only when it is complete.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,11 @@ impl Output {
         buffered
             .into_inner()
             .map_err(|error| Error::write(path)(error.into_error()))
+    }
+
+    /// The file itself, to be written in any order.
+    pub(crate) fn file(&self) -> &File {
+        self.file.as_file()
     }
 
     /// Gives the file its name, once everything has reached the disk; returns its size.

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::BufWriter;
 use std::path::PathBuf;
 
+use crate::align::{AlignFiles, AlignReport, HUGE_PAGE};
 use crate::compress::Compression;
 use crate::copy::Copier;
 use crate::early::Early;
@@ -28,6 +29,8 @@ pub struct PackOptions {
     pub images: Vec<ImageArg>,
     /// Images start at multiples of this, in bytes: a power of two of at least [`PAGE`].
     pub align: u64,
+    /// Files in the images that begin at multiples of [`HUGE_PAGE`].
+    pub align_files: AlignFiles,
     /// Compression of the early directory's archive.
     pub compression: Compression,
     /// Further arguments for mkfs.erofs, which makes images from directories.
@@ -49,6 +52,7 @@ impl PackOptions {
             microcode: Vec::new(),
             images: Vec::new(),
             align: PAGE,
+            align_files: AlignFiles::default(),
             compression: Compression::default(),
             mkfs_args: Vec::new(),
             mtime: 0,
@@ -86,6 +90,8 @@ pub struct PackedImage {
     pub size: u64,
     /// Zeros after it up to a whole page.
     pub padding: u64,
+    /// What was done to align its files.
+    pub aligned: AlignReport,
 }
 
 /// The time given by the environment variable `SOURCE_DATE_EPOCH`
@@ -147,7 +153,9 @@ impl Plan {
             progress,
         };
         let start = microcode.iter().map(Microcode::padded_len).sum();
-        let images = Images::open(&options.images, &mkfs)?.place(start, options.align);
+        let images = Images::open(&options.images, &mkfs)?
+            .align(&options.align_files, &target, progress)?
+            .place(start, options.align);
         Ok(Self {
             target,
             microcode,
@@ -169,6 +177,13 @@ impl Plan {
         let size = Output::unbuffered(out, path)?.commit()?;
         let mut warnings = Vec::from_iter(self.early.warning());
         warnings.extend(self.images.warnings());
+        if !options.align_files.is_empty() && options.align % HUGE_PAGE != 0 {
+            warnings.push(format!(
+                "files are aligned in images that are not: images start at multiples of {} bytes; give \
+                 --align 2M, too",
+                options.align
+            ));
+        }
         Ok(PackReport {
             size,
             images: self.images.report(),

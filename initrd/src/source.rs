@@ -15,6 +15,7 @@ use std::time::Duration;
 use erodax_format::superblock::{has_magic, SuperBlock};
 use tempfile::TempPath;
 
+use crate::align::{align_source, AlignFiles, AlignReport, Missing};
 use crate::error::{Error, Result};
 use crate::file_image::FileImage;
 use crate::layout::{is_valid_name, MAX_BODY, PAGE};
@@ -102,8 +103,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Opens a ready-made image.
+    /// Opens a ready-made image that is to be packed.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let source = Self::open_any_size(path)?;
+        source.check_size()?;
+        Ok(source)
+    }
+
+    /// Opens a ready-made image.
+    pub(crate) fn open_any_size(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::read(path))?;
         let image = FileImage::new(file).map_err(Error::read(path))?;
         let superblock = SuperBlock::read(&image);
@@ -122,12 +130,6 @@ impl Source {
                 })
             }
         };
-        if len > MAX_BODY {
-            return Err(Error::ImageTooLarge {
-                path: path.to_owned(),
-                size: len,
-            });
-        }
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -135,6 +137,51 @@ impl Source {
             unsupported,
             _temporary: None,
         })
+    }
+
+    /// Fails if it cannot be a member of an initrd.
+    fn check_size(&self) -> Result<()> {
+        if self.len > MAX_BODY {
+            return Err(Error::ImageTooLarge {
+                path: self.path.clone(),
+                size: self.len,
+            });
+        }
+        Ok(())
+    }
+
+    /// The image's bytes.
+    pub(crate) fn image(&self) -> Result<FileImage> {
+        let file = self.file.try_clone();
+        file.and_then(FileImage::new)
+            .map_err(Error::read(&self.path))
+    }
+
+    /// A copy of it takes its place; how that came about is the copy's report.
+    pub(crate) fn aligned(
+        self,
+        wanted: &AlignFiles,
+        missing: &mut Missing<'_>,
+        target: &Target,
+        progress: &dyn Progress,
+    ) -> Result<(Self, AlignReport)> {
+        let (copy, report) = align_source(&self, wanted, missing, target, progress)?;
+        let Some(copy) = copy else {
+            return Ok((self, report));
+        };
+        let source = Self {
+            path: self.path,
+            _temporary: None,
+            ..Self::open_any_size(&copy)?
+        };
+        source.check_size()?;
+        Ok((
+            Self {
+                _temporary: Some(copy),
+                ..source
+            },
+            report,
+        ))
     }
 
     /// Length of the member's body: the image in whole pages.

@@ -44,7 +44,10 @@ key() { cat "$@" | sha256sum | cut -c1-12; }
 BUILDROOT=$CACHE/buildroot-$(key "$SETUP/buildroot.sh" "$SETUP/packages")
 PAYLOAD=$CACHE/payload-$(key "$SETUP/payload.sh" "$TOP/qemu/payload/init")
 CRATES=$CACHE/crates-$(key "$TOP/Cargo.lock" "$TOP/tests/fuzz/Cargo.lock")
-EROFS_UTILS=$CACHE/erofs-utils-$(key "$SETUP/erofs-utils.sh" "$SETUP/buildroot.sh" "$SETUP/packages")
+EROFS_UTILS=$CACHE/erofs-utils-$(key "$SETUP/erofs-utils.sh" "$SETUP/suite.sh" "$SETUP/buildroot.sh" \
+    "$SETUP/packages")
+DEBUGGER=$CACHE/gdb-$(key "$SETUP/gdb.sh" "$SETUP/suite.sh" "$TOP/qemu/debugger/traced.c" \
+    "$SETUP/buildroot.sh" "$SETUP/packages")
 STATIC=$TARGET/x86_64-unknown-linux-gnu/release
 
 # The supported series of kernels stands in one place, the file `series`.

@@ -6,27 +6,13 @@
 
 # shellcheck source=qemu/setup/common.sh
 . "$(dirname "$0")/common.sh"
+# shellcheck source=qemu/setup/suite.sh
+. "$SETUP/suite.sh"
 
 SUITE=forky
+# What the build root has, at least as new, is not downloaded.
+STATUS=/var/lib/dpkg/status
 OLDEST=1.9
-
-# apt of the build root with package lists of its own, and the build root's keys: it knows what
-# is installed there, and that way what a package of the other release needs besides. The lists'
-# signature counts, not their age: a snapshot of the archive will do.
-suite_apt() {
-    local tool=$1 dir=$2/apt
-    shift 2
-    in_root "$tool" -q -o Dir::State="$dir" -o Dir::State::status=/var/lib/dpkg/status \
-        -o Dir::Cache="$dir/cache" -o Dir::Etc::SourceList="$dir/sources.list" \
-        -o Dir::Etc::SourceParts=/dev/null -o Acquire::Languages=none \
-        -o Acquire::Check-Valid-Until=false "$@"
-}
-
-update() {
-    mkdir -p "$1"/apt/{lists/partial,cache/archives/partial}
-    echo "deb $(<"$BUILDROOT/mirror") $SUITE main" >"$1/apt/sources.list"
-    suite_apt apt-get "$1" update
-}
 
 # Prints the newest version in the index.
 newest() {
@@ -39,16 +25,6 @@ newest() {
         die "erofs-utils of $SUITE is $version: the tests need $OLDEST or newer" \
             "The mirror $(<"$BUILDROOT/mirror") may be out of date; name another one with ERODAX_MIRROR."
     echo "$version"
-}
-
-# With the libraries that the build root lacks or has too old.
-download() { suite_apt apt-get "$1" install -y --download-only "erofs-utils=$2"; }
-
-unpack() {
-    local package
-    for package in "$1"/apt/cache/archives/*.deb; do
-        in_root dpkg -x "$package" "$1/root"
-    done
 }
 
 # wrap DIR TOOL: a command that finds those libraries, and a newer C library with its own loader.
@@ -76,10 +52,11 @@ check() {
 
 make_erofs_utils() {
     local version tool
-    run_logged "package lists of $SUITE" erofs-utils-update update "$1"
+    run_logged "package lists of $SUITE" erofs-utils-update suite_update "$1"
     version=$(newest "$1")
-    run_logged "erofs-utils $version: downloading" erofs-utils-download download "$1" "$version"
-    unpack "$1"
+    run_logged "erofs-utils $version: downloading" erofs-utils-download suite_download "$1" \
+        "erofs-utils=$version"
+    suite_unpack "$1"
     mkdir "$1/bin"
     for tool in mkfs.erofs fsck.erofs dump.erofs; do wrap "$1" $tool; done
     check "$1" "$version"

@@ -446,5 +446,7 @@ fn xattr_size(i_xattr_icount: u16) -> u32 {
     }
 }
 
+#[cfg(not(in_kernel))]
+mod changes;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@
 //! | [`dir`] | lookup and listing of directories |
 //! | [`xattr`] | extended attributes |
 //! | [`names`] | how features and UUIDs are written |
+//! | `change` | changes of single fields; not in the kernel |
 //! | [`newc`] | members of a newc cpio, and the images among them |
 //!
 //! # Examples
@@ -45,6 +46,8 @@
 #![deny(missing_docs)]
 
 mod algorithms;
+#[cfg(not(in_kernel))]
+pub mod change;
 mod chunk;
 mod contents;
 mod crc32c;

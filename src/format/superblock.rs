@@ -74,6 +74,14 @@ struct RawSuperBlock {
     reserved2: le::U64,
 }
 
+impl RawSuperBlock {
+    /// Whether the root's nid is in `rootnid_8b`.
+    fn has_wide_root(&self) -> bool {
+        let is_wide = self.feature_incompat.get() & incompat::WIDE_ADDRESSES != 0;
+        is_wide && self.rootnid_8b.get() != 0
+    }
+}
+
 const RAW_SIZE: u64 = 128;
 const _: () = assert!(size_of::<RawSuperBlock>() == 128);
 
@@ -156,8 +164,8 @@ impl SuperBlock {
             return Err(Error::Invalid("no EROFS superblock: wrong magic"));
         }
         let mut sb = Self::decode(&raw)?;
-        if sb.has_compat(compat::CHECKSUM) {
-            sb.check_sum(image, &raw)?;
+        if sb.has_compat(compat::CHECKSUM) && sb.checksum(image, &raw)? != raw.checksum.get() {
+            return Err(Error::Checksum);
         }
         if sb.feature_incompat & !incompat::ALL != 0 {
             return Err(Error::Invalid("unknown incompatible feature"));
@@ -197,9 +205,7 @@ impl SuperBlock {
         let blocks_lo = u64::from(raw.blocks_lo);
         // One field, two meanings: a short nid of the root, or the upper bits of `blocks`.
         let rb = u64::from(raw.rb);
-        let has_wide_root =
-            feature_incompat & incompat::WIDE_ADDRESSES != 0 && raw.rootnid_8b.get() != 0;
-        let (root_nid, blocks) = match has_wide_root {
+        let (root_nid, blocks) = match raw.has_wide_root() {
             true => (raw.rootnid_8b.get(), (rb << 32) | blocks_lo),
             false => (rb, blocks_lo),
         };
@@ -307,7 +313,7 @@ impl SuperBlock {
 
     /// The checksum covers what follows it in its block. A superblock does not fit into blocks of
     /// up to 1024 bytes before it; then it covers a block size from the superblock's start on.
-    fn check_sum(&self, image: &(impl Image + ?Sized), raw: &RawSuperBlock) -> Result<()> {
+    fn checksum(&self, image: &(impl Image + ?Sized), raw: &RawSuperBlock) -> Result<u32> {
         let block_size = u64::from(self.block_size);
         let end = if block_size > SUPER_OFFSET {
             block_size
@@ -327,10 +333,7 @@ impl SuperBlock {
             crc = crc32c(crc, &piece);
             at = at.saturating_add(to_u64(piece.len()));
         }
-        if crc != raw.checksum.get() {
-            return Err(Error::Checksum);
-        }
-        Ok(())
+        Ok(crc)
     }
 
     /// Log2 of the block size: 9 to 12.
@@ -584,5 +587,7 @@ fn id_mask(extra_devices: u16) -> u16 {
         .unwrap_or(0)
 }
 
+#[cfg(not(in_kernel))]
+mod changes;
 #[cfg(test)]
 mod tests;

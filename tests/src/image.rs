@@ -23,6 +23,8 @@ pub enum Content {
     Zoo(Zoo),
     /// The guest's own binary, as a program to be started from the image.
     Program,
+    /// gdb, its libraries, and a program to be traced.
+    Debugger,
     /// The Debian tree of the payload. Its manifest lies at [`PAYLOAD_MANIFEST`].
     Payload,
 }
@@ -67,6 +69,9 @@ pub enum Tree {
     Sample,
     /// Files with xattrs in common, in a directory: from archives mkfs.erofs makes no shared ones.
     Shared,
+    /// That with two files of one and of three blocks of 2 MiB, and a page more each. Images of it fit
+    /// the RAM disks of stock EROFS.
+    Large,
     /// 70001 names of one file, 10000 of them in one directory.
     Crowd,
     /// Files of zeros, of noise and of much between, and some twice, in a directory: with fragments,
@@ -105,6 +110,8 @@ pub enum Craft {
     /// The rest of each file's last block is filled with garbage, which the format allows: nobody
     /// must get to see it. Only without inline tails.
     Garbage,
+    /// The data of files of over 2 MiB begins at multiples of that: `erodax align`.
+    Aligned,
     /// Compact inodes with `EROFS_I_NLINK_1`, holes, inodes whose tail or xattrs are in the next
     /// block, and values where nobody looks.
     Compact,

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod align;
 mod inspect;
 mod pack;
 mod size;
@@ -25,12 +26,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Pack(pack::Args),
+    Align(align::Args),
     Inspect(inspect::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pack(args) => pack::run(&args),
+        Command::Align(args) => align::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -3,7 +3,7 @@
 //! `erodax pack`.
 
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use erodax_initrd::{
     pack_with, source_date_epoch, Compression, Error, ImageArg, PackOptions, PackReport,
 };
 
-use crate::{complain, print, size, watch::Terminal};
+use crate::{align, complain, print, size, watch::Terminal};
 
 /// Build an initrd with EROFS images that the kernel leaves where they are
 ///
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "4K", value_parser = size::parse)]
     align: u64,
 
+    #[command(flatten)]
+    files: align::Files,
+
     /// Compression of the early directory
     #[arg(long, value_name = "METHOD", default_value_t)]
     compress: Compression,
@@ -72,6 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
         microcode: args.microcode.clone(),
         images: args.image.clone(),
         align: args.align,
+        align_files: args.files.chosen(),
         compression: args.compress,
         mkfs_args: args.mkfs_arg.clone(),
         mtime: source_date_epoch()?,
@@ -86,34 +90,37 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     for warning in &report.warnings {
         complain(&format_args!("warning: {warning}"));
     }
-    print(&render(&report, &args.output, args.compress))?;
+    for image in &report.images {
+        align::warn(&image.aligned);
+    }
+    print(&render(&report, &args.output, args.compress).expect("writes to memory"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(report: &PackReport, output: &Path, compression: Compression) -> String {
+fn render(
+    report: &PackReport,
+    output: &Path,
+    compression: Compression,
+) -> Result<String, fmt::Error> {
     let mut text = String::new();
-    let mut line = |arguments: std::fmt::Arguments<'_>| {
-        writeln!(text, "{arguments}").expect("writes to memory");
-    };
-    line(format_args!(
-        "{}: {} bytes ({})",
-        output.display(),
-        report.size,
-        size::display(report.size)
-    ));
+    let (output, size) = (output.display(), size::display(report.size));
+    writeln!(text, "{output}: {} bytes ({size})", report.size)?;
     for image in &report.images {
         let padding = match image.padding {
             0 => String::new(),
             padding => format!(", padded by {padding} bytes to whole pages"),
         };
-        line(format_args!(
-            "image {} at offset {}, {} bytes{padding}",
-            image.name, image.offset, image.size
-        ));
+        let (name, offset, size) = (&image.name, image.offset, image.size);
+        writeln!(
+            text,
+            "image {name} at offset {offset}, {size} bytes{padding}"
+        )?;
+        align::render(&mut text, &image.aligned)?;
     }
-    line(format_args!(
+    writeln!(
+        text,
         "early directory at offset {}, {} members, {} bytes ({compression})",
         report.early_offset, report.early_members, report.early_size
-    ));
-    text
+    )?;
+    Ok(text)
 }

@@ -77,7 +77,7 @@ pub(super) const BLOCK: usize = 2 << 20;
 pub(super) const BIG: &str = "big";
 
 /// Puts an image of the initrd at a physical address, which must be reserved.
-fn put(image: &str, address: u64) -> Result<u64> {
+pub(super) fn put(image: &str, address: u64) -> Result<u64> {
     let module = serve_initrd()?;
     let bytes = fs::read(Device::of(image)?.node)?;
     unload(module)?;

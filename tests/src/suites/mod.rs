@@ -2,9 +2,11 @@
 
 //! The suites, one file per subject.
 
+mod aligned;
 mod carve_outs;
 mod compressed;
 mod damaged;
+mod debugger;
 mod devices;
 mod directories;
 mod files;
@@ -55,6 +57,8 @@ pub const ALL: &[&Suite] = &[
     &mounts::SUITE,
     &superblocks::SUITE,
     &tracing::SUITE,
+    &aligned::SUITE,
+    &debugger::SUITE,
     &compressed::SMALL,
     &devices::SUITE,
     &kunit::SUITE,

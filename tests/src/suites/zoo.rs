@@ -8,7 +8,7 @@ use erodax_agent::guest::module::Module;
 
 use crate::{
     erodax::{load, serve_initrd, unload, Device, GOOD},
-    image::{Content, Craft, Data, Image, Zoo},
+    image::{Content, Craft, Data, Image, Tree, Zoo},
     suites::BIGGER,
     Machine,
 };
@@ -38,6 +38,13 @@ pub(super) const GARBAGE: Image = Image::good(
 );
 /// Blocks smaller than pages.
 pub(super) const SMALL_BLOCKS: Image = zoo("blocks512", &["-b512"]);
+
+/// Large files wherever mkfs.erofs puts them.
+pub(super) const LARGE: Image = large("large", &["-E^inline_data"], None);
+/// The same with each of them at a multiple of 2 MiB.
+pub(super) const ALIGNED: Image = large("aligned", &["-E^inline_data"], Some(Craft::Aligned));
+/// With tails inline, so that inodes are between the files' data.
+pub(super) const ALIGNED_INLINE: Image = large("aligned-inline", &[], Some(Craft::Aligned));
 
 /// With filters of xattrs' names, and a label.
 pub(super) const FILTERED: Image = zoo("filtered", &["-Exattr-name-filter", "-L", LABEL]);
@@ -92,6 +99,18 @@ pub(super) fn serve_devices() -> Result<Module> {
     let regions = Device::of(DEVICES.name)?.regions()?;
     unload(module)?;
     load(&format!("region={regions}")).context("insmod")
+}
+
+const fn large(name: &'static str, mkfs: &'static [&'static str], craft: Option<Craft>) -> Image {
+    Image::good(
+        name,
+        Content::Zoo(Zoo {
+            tree: Tree::Large,
+            mkfs,
+            craft,
+            ..Zoo::DEFAULT
+        }),
+    )
 }
 
 const fn zoo(name: &'static str, mkfs: &'static [&'static str]) -> Image {

@@ -49,7 +49,7 @@ fn place_of_big(image: &str) -> Result<u64> {
 }
 
 /// Page faults of this process that needed no disk.
-fn faults() -> Result<u64> {
+pub(in crate::suites) fn faults() -> Result<u64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let after_name = stat.rsplit(')').next().context("no name")?;
     let field = after_name.split_whitespace().nth(7).context("no faults")?;

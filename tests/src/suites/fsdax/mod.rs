@@ -4,7 +4,7 @@
 
 pub(super) mod kinds;
 mod life;
-mod mapping;
+pub(super) mod mapping;
 mod refusals;
 
 use std::{fs::File, path::Path};
@@ -84,7 +84,7 @@ const fn long(name: &'static str, run: fn() -> Result<()>) -> Test {
 }
 
 /// Runs `body` on an image on a device of a kind, with nothing mounted yet.
-fn with_source(
+pub(super) fn with_source(
     kind: Kind,
     image: &str,
     offset: u64,
@@ -156,7 +156,7 @@ fn check_reading(mount: &Mount, image: &str) -> Result<()> {
 }
 
 /// Each file's bytes, when read and when mapped, and that it says how it is mapped.
-fn check_contents(mount: &Mount, image: &str, is_direct: bool) -> Result<()> {
+pub(super) fn check_contents(mount: &Mount, image: &str, is_direct: bool) -> Result<()> {
     each_file(mount, image, |path, bytes| {
         if bytes.is_empty() {
             return Ok(());
@@ -182,7 +182,7 @@ fn says_dax(path: &Path) -> Result<bool> {
 }
 
 /// Where the first byte of a file lies, from the image's start on.
-fn lies_at(path: &Path) -> Result<u64> {
+pub(super) fn lies_at(path: &Path) -> Result<u64> {
     let extents = extents(&File::open(path)?, 0, u64::MAX)?;
     Ok(extents.first().context("no extent")?.physical)
 }

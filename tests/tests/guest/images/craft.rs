@@ -25,7 +25,7 @@ use super::damage::seal;
 pub(super) fn apply(file: &Path, craft: Craft) -> Result<()> {
     let mut image = Crafted::open(fs::read(file)?)?;
     match craft {
-        Craft::Garbage => unreachable!("is found by the contents of files"),
+        Craft::Garbage | Craft::Aligned => unreachable!("is no change of single fields"),
         Craft::Compact => inodes::compact(&mut image)?,
         Craft::Extended => inodes::extended(&mut image)?,
         Craft::Unfiltered => inodes::unfiltered(&mut image)?,

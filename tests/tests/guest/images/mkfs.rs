@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{ensure, Context, Result};
 use erodax_format::superblock::SuperBlock;
+use erodax_initrd::{align, AlignFiles, HUGE_PAGE};
 use erodax_qemu::{
     cache::{cached, Key},
     Environment,
@@ -63,9 +64,21 @@ pub(super) fn image(
         match declared.craft {
             None => Ok(()),
             Some(Craft::Garbage) => garbage::put_after_files(image, zoo::contents(nodes)),
+            Some(Craft::Aligned) => align_files(image),
             Some(change) => craft::apply(image, change),
         }
     })
+}
+
+/// Aligns what is larger than a huge page.
+fn align_files(image: &Path) -> Result<()> {
+    let wanted = AlignFiles {
+        larger_than: Some(HUGE_PAGE),
+        ..AlignFiles::default()
+    };
+    let report = align(image, &wanted, image, true)?;
+    ensure!(report.files.len() > 1, "{report:?}");
+    check(image)
 }
 
 fn program(maker: Maker) -> Result<PathBuf> {

@@ -10,6 +10,7 @@ mod small;
 mod zoo;
 
 use std::{
+    env,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -83,6 +84,7 @@ fn add<'a>(
     match image.content {
         Content::Small => builder.image(image.name, &small::directory(environment)?),
         Content::Program => builder.image(image.name, &program(environment)?),
+        Content::Debugger => builder.image(image.name, &debugger()?),
         Content::Payload => builder
             .file(
                 PAYLOAD_MANIFEST,
@@ -99,6 +101,13 @@ fn add<'a>(
             add_zoo(builder, image.name, &nodes, &file)
         }
     }
+}
+
+/// A directory with gdb, whose name changes with what is in it.
+fn debugger() -> Result<PathBuf> {
+    env::var_os("ERODAX_DEBUGGER")
+        .map(Into::into)
+        .context("ERODAX_DEBUGGER is not set: start it with `make test`, which sets it")
 }
 
 /// A directory with the guest's own binary.

@@ -63,6 +63,12 @@ pub(super) fn nodes(zoo: &Zoo) -> Vec<Node> {
             tree.every_kind();
             tree.many(100);
         }
+        Choice::Large => {
+            tree.every_kind();
+            tree.many(100);
+            tree.add("large", Kind::File(noise((6 << 20) + 1234)));
+            tree.add("other", Kind::File(noise((2 << 20) + 4096)));
+        }
         Choice::Shared => xattrs::add_shared_to(&mut tree),
         Choice::Crowd => tree.crowd(),
         Choice::Compressible => compressible::add_to(&mut tree),
