@@ -112,7 +112,8 @@ impl Map<'_> {
         })
     }
 
-    /// Writes the file's bytes up to `end`, which is not behind its own.
+    /// Writes the file's bytes up to `end`, which is behind neither its own nor what is wanted: of
+    /// an extent that goes on there only the beginning is decoded.
     pub(super) fn write(&self, end: u64, out: &mut impl Writer) -> Result<()> {
         let mut cursor = Cursor::default();
         loop {
@@ -344,6 +345,10 @@ impl<'a> SliceWriter<'a> {
 impl Writer for SliceWriter<'_> {
     fn position(&self) -> u64 {
         self.position
+    }
+
+    fn end(&self) -> u64 {
+        self.position.saturating_add(self.left.len() as u64)
     }
 
     fn buffer(&mut self) -> &mut [u8] {
