@@ -245,6 +245,11 @@ struct folio *erodax_locked_folio(struct address_space *mapping, unsigned long i
 	return xa_load(&mapping->i_pages, index);
 }
 
+struct page *erodax_locked_page(struct address_space *mapping, unsigned long index)
+{
+	return folio_file_page(erodax_locked_folio(mapping, index), index);
+}
+
 void erodax_folio_put(struct folio *folio)
 {
 	folio_put(folio);

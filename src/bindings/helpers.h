@@ -57,6 +57,7 @@ loff_t erodax_readahead_pos(struct readahead_control *request);
 size_t erodax_readahead_length(struct readahead_control *request);
 bool erodax_add_folio(struct address_space *mapping, unsigned long index);
 struct folio *erodax_locked_folio(struct address_space *mapping, unsigned long index);
+struct page *erodax_locked_page(struct address_space *mapping, unsigned long index);
 void erodax_folio_put(struct folio *folio);
 struct address_space *erodax_folio_mapping(struct folio *folio);
 size_t erodax_folio_size(struct folio *folio);

@@ -2,7 +2,7 @@
 
 //! The page cache, for files whose memory cannot be mapped as it is.
 
-use super::{inode::InodeCell, super_block, trace, FileSystem};
+use super::{inode::InodeCell, span::Span, super_block, trace, FileSystem};
 use crate::bindings;
 use core::{marker::PhantomData, ops::Range, ptr, slice};
 use kernel::{error::from_result, ffi::c_int, page::PAGE_SIZE, prelude::*};
@@ -204,7 +204,8 @@ impl Together {
     /// `wanted` must be locked and in the page cache; its caller has a reference.
     unsafe fn new(wanted: *mut bindings::folio) -> Self {
         // SAFETY: By the caller's promise.
-        let (mapping, pages) = unsafe { (bindings::erodax_folio_mapping(wanted), pages_of(wanted)) };
+        let (mapping, pages) =
+            unsafe { (bindings::erodax_folio_mapping(wanted), pages_of(wanted)) };
         // INVARIANT: By the caller's promise.
         Self {
             wanted,
@@ -318,8 +319,33 @@ pub(crate) trait Writer {
     /// wanted.
     fn buffer(&mut self) -> &mut [u8];
 
-    /// Says that the first `len` bytes of the buffer are written.
+    /// Says that the next `len` bytes are written.
     fn advance(&mut self, len: usize);
+
+    /// Makes one piece of the next `len` bytes, and of `before` bytes before them, which are not
+    /// wanted; None if that is not possible, or not worth it.
+    fn span(&mut self, _before: usize, _len: usize) -> Option<Span> {
+        None
+    }
+
+    /// Has the next `len` bytes written in one go, if they can be had in one piece: `write` gets
+    /// the place for `before` bytes, which are not wanted, and for them.
+    fn write_together<E>(
+        &mut self,
+        before: usize,
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
+        let written = match self.buffer().get_mut(..len) {
+            Some(buffer) if before == 0 => write(buffer),
+            // Unmapped when this is done, before anybody else may see the pages.
+            _ => write(self.span(before, len)?.bytes()),
+        };
+        if written.is_ok() {
+            self.advance(len);
+        }
+        Some(written)
+    }
 }
 
 impl<F: Folios> Writer for FolioWriter<F> {
@@ -348,14 +374,32 @@ impl<F: Folios> Writer for FolioWriter<F> {
         bytes.get_mut(self.written..).unwrap_or_default()
     }
 
-    fn advance(&mut self, len: usize) {
-        if len < self.buffer().len() {
-            self.written += len;
-        } else if !self.folio.is_null() {
+    fn advance(&mut self, mut len: usize) {
+        loop {
+            let room = self.buffer().len();
+            if len < room || room == 0 {
+                self.written += len;
+                return;
+            }
+            len -= room;
             self.end_read(true);
             // INVARIANT: Folios are such ones.
             self.folio = self.folios.next();
             self.written = 0;
+        }
+    }
+
+    fn span(&mut self, before: usize, len: usize) -> Option<Span> {
+        let position = self.position();
+        if position.checked_add(len as u64)? > self.end {
+            return None;
+        }
+        // SAFETY: The folios of what is wanted are locked until they are released. Nobody else
+        // looks at their bytes while they are not up to date, and what comes before the position
+        // stays as it is.
+        unsafe {
+            let mapping = bindings::erodax_folio_mapping(self.folio);
+            Span::new(mapping, position, before, len)
         }
     }
 }
