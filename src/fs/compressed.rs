@@ -23,8 +23,7 @@ use kernel::{
     prelude::{KBox, KVec, Pin, GFP_KERNEL},
 };
 
-/// Bytes of an extent that is better decoded as a whole than once more for each page of it, and of a
-/// request that says that more is wanted of a file than a page of it.
+/// Bytes of an extent that is better decoded as a whole than once more for each page of it.
 const LARGE: u64 = 32 << 10;
 
 /// Bytes that an extent may have to be filled as a whole where a part of it is wanted.
@@ -63,9 +62,9 @@ impl Map<'_> {
             .pcluster_at(self.devices, self.sb, &self.header, cursor, position)
     }
 
-    /// The bytes that a range is best read together with: what is decoded for it anyway, and all of
-    /// the extents at its ends if much is wanted, or if they are so long that decoding them twice
-    /// would cost more.
+    /// The bytes that a range is best read together with: what is decoded for it anyway, and the rest
+    /// of the extent that it ends in if more than a page is wanted, as when reading in order, or if the
+    /// extent is so long that decoding it twice would cost more.
     pub(super) fn together(&self, wanted: Range<u64>) -> Result<Range<u64>> {
         let mut cursor = Cursor::default();
         let first = self.pcluster_at(&mut cursor, wanted.start)?;
@@ -73,11 +72,11 @@ impl Map<'_> {
         if first.start.saturating_add(first.len) < wanted.end {
             last = self.pcluster_at(&mut cursor, wanted.end.saturating_sub(1))?;
         }
+        let page = PAGE_SIZE as u64;
         let mut end = wanted.end;
-        if last.len >= LARGE || wanted.end - wanted.start >= LARGE {
+        if last.len >= LARGE || wanted.end - wanted.start > page {
             // With the page that its end is in, which would need all of it again; of what follows
             // there only a beginning is needed.
-            let page = PAGE_SIZE as u64;
             end = last.start.saturating_add(last.len).next_multiple_of(page);
         }
         Ok(Range {

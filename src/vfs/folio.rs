@@ -61,7 +61,12 @@ impl<T: FileSystem> Operations<T> {
             let end = start + bindings::erodax_readahead_length(request) as u64;
             let inode = (*(*request).mapping).host;
             let together = together::<T>(inode, start..end);
-            if together != (start..end) {
+            // Behind it first: a page before it that is there already stops the expansion.
+            if together.end > end {
+                let len = (together.end - start) as usize;
+                bindings::readahead_expand(request, start as i64, len);
+            }
+            if together.start < start {
                 let len = (together.end - together.start) as usize;
                 bindings::readahead_expand(request, together.start as i64, len);
             }
