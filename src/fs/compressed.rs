@@ -74,10 +74,14 @@ impl Map<'_> {
         }
         let page = PAGE_SIZE as u64;
         let mut end = wanted.end;
-        if last.len >= LARGE || wanted.end - wanted.start > page {
+        if last.len >= LARGE {
             // With the page that its end is in, which would need all of it again; of what follows
             // there only a beginning is needed.
             end = last.start.saturating_add(last.len).next_multiple_of(page);
+        } else if wanted.end - wanted.start > page {
+            // Without that page: windows of readahead that nearly always are a page longer than the
+            // kernel had them begin at odd pages, and so have small folios.
+            end = last.start.saturating_add(last.len);
         }
         Ok(Range {
             start: first
