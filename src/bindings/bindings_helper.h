@@ -22,6 +22,7 @@
 #include <linux/slab.h>
 #include <linux/splice.h>
 #include <linux/statfs.h>
+#include <linux/vmalloc.h>
 #include <linux/xz.h>
 #include <linux/zlib.h>
 #include <linux/zstd.h>

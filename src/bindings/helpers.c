@@ -268,19 +268,30 @@ size_t erodax_readahead_length(struct readahead_control *request)
 	return readahead_length(request);
 }
 
-/* A new folio at a place that has none, locked, as readahead makes them. */
-struct folio *erodax_add_folio(struct address_space *mapping, unsigned long index)
+/* Adds a new folio at a place that has none, locked, as readahead makes them. */
+bool erodax_add_folio(struct address_space *mapping, unsigned long index)
 {
 	gfp_t gfp = readahead_gfp_mask(mapping);
 	struct folio *folio = filemap_alloc_folio(gfp, 0, NULL);
 
 	if (!folio)
-		return NULL;
+		return false;
 	if (filemap_add_folio(mapping, folio, index, gfp) < 0) {
 		folio_put(folio);
-		return NULL;
+		return false;
 	}
-	return folio;
+	return true;
+}
+
+/* One that is known to be there, as it is locked. */
+struct folio *erodax_locked_folio(struct address_space *mapping, unsigned long index)
+{
+	return xa_load(&mapping->i_pages, index);
+}
+
+struct page *erodax_locked_page(struct address_space *mapping, unsigned long index)
+{
+	return folio_file_page(erodax_locked_folio(mapping, index), index);
 }
 
 void erodax_folio_put(struct folio *folio)

@@ -32,7 +32,9 @@ impl Workspace {
     /// The decoders, and a buffer of `len` bytes with arbitrary contents.
     pub(crate) fn parts(&mut self, len: usize) -> Result<(&mut Decoders, &mut [u8])> {
         if self.buffer.len() < len {
-            self.buffer.resize(len, 0, GFP_KERNEL)?;
+            // The allocator clears it a page at a time, and what the old one has is not needed.
+            self.buffer = KVVec::new();
+            self.buffer = KVVec::zeroed(len, GFP_KERNEL)?;
         }
         let buffer = self.buffer.get_mut(..len).ok_or(ENOMEM)?;
         Ok((&mut self.decoders, buffer))

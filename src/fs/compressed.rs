@@ -23,7 +23,7 @@ use kernel::{
     prelude::{KBox, KVec, Pin, GFP_KERNEL},
 };
 
-/// Bytes of an extent that is not decoded twice for the sake of one page.
+/// Bytes of an extent that is better decoded as a whole than once more for each page of it.
 const LARGE: u64 = 32 << 10;
 
 /// Bytes that an extent may have to be filled as a whole where a part of it is wanted.
@@ -62,8 +62,9 @@ impl Map<'_> {
             .pcluster_at(self.devices, self.sb, &self.header, cursor, position)
     }
 
-    /// The bytes that a range is best read together with: those of the extents at its ends, unless
-    /// they are many.
+    /// The bytes that a range is best read together with: what is decoded for it anyway, and the rest
+    /// of the extent that it ends in if more than a page is wanted, as when reading in order, or if the
+    /// extent is so long that decoding it twice would cost more.
     pub(super) fn together(&self, wanted: Range<u64>) -> Result<Range<u64>> {
         let mut cursor = Cursor::default();
         let first = self.pcluster_at(&mut cursor, wanted.start)?;
@@ -71,11 +72,16 @@ impl Map<'_> {
         if first.start.saturating_add(first.len) < wanted.end {
             last = self.pcluster_at(&mut cursor, wanted.end.saturating_sub(1))?;
         }
-        let mut end = last.start.saturating_add(last.len);
-        if last.len >= LARGE && wanted.end - wanted.start >= LARGE {
+        let page = PAGE_SIZE as u64;
+        let mut end = wanted.end;
+        if last.len >= LARGE {
             // With the page that its end is in, which would need all of it again; of what follows
             // there only a beginning is needed.
-            end = end.next_multiple_of(PAGE_SIZE as u64);
+            end = last.start.saturating_add(last.len).next_multiple_of(page);
+        } else if wanted.end - wanted.start > page {
+            // Without that page: windows of readahead that nearly always are a page longer than the
+            // kernel had them begin at odd pages, and so have small folios.
+            end = last.start.saturating_add(last.len);
         }
         Ok(Range {
             start: first
@@ -112,7 +118,8 @@ impl Map<'_> {
         })
     }
 
-    /// Writes the file's bytes up to `end`, which is not behind its own.
+    /// Writes the file's bytes up to `end`, which is behind neither its own nor what is wanted: of
+    /// an extent that goes on there only the beginning is decoded.
     pub(super) fn write(&self, end: u64, out: &mut impl Writer) -> Result<()> {
         let mut cursor = Cursor::default();
         loop {
@@ -185,8 +192,8 @@ impl Map<'_> {
         })
     }
 
-    /// Decodes a piece of a pcluster: to where it is wanted if it starts with the extent and there
-    /// is room for it in one place, otherwise through a buffer.
+    /// Decodes a piece of a pcluster: to where it is wanted if that can be had in one piece,
+    /// otherwise through a buffer.
     ///
     /// Between taking the workspace and giving it back nothing is read that may have to be decoded
     /// itself, as indexes and fragments may: that would need another one, for which both could wait
@@ -199,16 +206,16 @@ impl Map<'_> {
     ) -> Result<()> {
         let copy = self.copy_of(encoded)?;
         let mut workspace = self.devices.compressed()?.pool.take();
-        let len = usize::try_from(piece.len).map_err(|_| Error::OutOfBounds)?;
-        if piece.skip == 0 {
-            if let Some(part) = out.buffer().get_mut(..len) {
-                let (decoders, _) = workspace.parts(0).map_err(no_memory)?;
-                self.decode(piece, encoded, &copy, decoders, part)?;
-                out.advance(len);
-                return Ok(());
-            }
+        let (Ok(skip), Ok(len)) = (usize::try_from(piece.skip), usize::try_from(piece.len)) else {
+            return Err(Error::OutOfBounds);
+        };
+        let decoded = out.write_together(skip, len, |place| {
+            let (decoders, _) = workspace.parts(0).map_err(no_memory)?;
+            self.decode(piece, encoded, &copy, decoders, place)
+        });
+        if let Some(decoded) = decoded {
+            return decoded;
         }
-        let skip = usize::try_from(piece.skip).map_err(|_| Error::OutOfBounds)?;
         let (decoders, buffer) = workspace.parts(skip + len).map_err(no_memory)?;
         self.decode(piece, encoded, &copy, decoders, buffer)?;
         let mut left = buffer.get(skip..).unwrap_or_default();
@@ -344,6 +351,10 @@ impl<'a> SliceWriter<'a> {
 impl Writer for SliceWriter<'_> {
     fn position(&self) -> u64 {
         self.position
+    }
+
+    fn end(&self) -> u64 {
+        self.position.saturating_add(self.left.len() as u64)
     }
 
     fn buffer(&mut self) -> &mut [u8] {

@@ -103,7 +103,7 @@ impl Erofs {
         let written = match inode.disk.layout.is_compressed() {
             true => self
                 .map_of(inode)
-                .and_then(|map| map.write(inode.disk.size, out)),
+                .and_then(|map| map.write(inode.disk.size.min(out.end()), out)),
             false => self.copy_to(inode, out),
         };
         written.map_err(|error| self.report(inode.disk.nid, error))?;

@@ -2,7 +2,7 @@
 
 //! The page cache, for files whose memory cannot be mapped as it is.
 
-use super::{inode::InodeCell, super_block, trace, FileSystem};
+use super::{inode::InodeCell, span::Span, super_block, trace, FileSystem};
 use crate::bindings;
 use core::{marker::PhantomData, ops::Range, ptr, slice};
 use kernel::{error::from_result, ffi::c_int, page::PAGE_SIZE, prelude::*};
@@ -61,7 +61,12 @@ impl<T: FileSystem> Operations<T> {
             let end = start + bindings::erodax_readahead_length(request) as u64;
             let inode = (*(*request).mapping).host;
             let together = together::<T>(inode, start..end);
-            if together != (start..end) {
+            // Behind it first: a page before it that is there already stops the expansion.
+            if together.end > end {
+                let len = (together.end - start) as usize;
+                bindings::readahead_expand(request, start as i64, len);
+            }
+            if together.start < start {
                 let len = (together.end - together.start) as usize;
                 bindings::readahead_expand(request, together.start as i64, len);
             }
@@ -137,8 +142,22 @@ unsafe fn range_of(folio: *mut bindings::folio) -> (u64, u64) {
     }
 }
 
+/// Numbers of the pages of the file in a folio.
+///
+/// # Safety
+///
+/// `folio` must be valid and in the page cache.
+unsafe fn pages_of(folio: *mut bindings::folio) -> Range<u64> {
+    // SAFETY: By the caller's promise.
+    let (start, end) = unsafe { range_of(folio) };
+    start / PAGE_SIZE as u64..end / PAGE_SIZE as u64
+}
+
 /// Locked folios that are not up to date, in their order and without a gap.
 pub(super) trait Folios {
+    /// Byte of the file behind the last one.
+    fn end(&self) -> u64;
+
     /// The next one; null if there is none. It is the caller's to be unlocked.
     fn next(&mut self) -> *mut bindings::folio;
 
@@ -154,6 +173,14 @@ pub(super) trait Folios {
 struct Request(*mut bindings::readahead_control);
 
 impl Folios for Request {
+    fn end(&self) -> u64 {
+        // SAFETY: Valid by the invariant.
+        unsafe {
+            let start = bindings::erodax_readahead_pos(self.0) as u64;
+            start + bindings::erodax_readahead_length(self.0) as u64
+        }
+    }
+
     fn next(&mut self) -> *mut bindings::folio {
         // SAFETY: Valid by the invariant.
         unsafe { bindings::erodax_readahead_folio(self.0) }
@@ -164,20 +191,16 @@ impl Folios for Request {
     }
 }
 
-/// Most folios that are filled together with one that is wanted, before it and behind it.
-const NEIGHBOURS: usize = 32;
-
 /// A folio that is wanted, and new ones around it.
 ///
 /// # Invariants
 ///
-/// Those of `folios` in `next..end` are locked and in the page cache; all but `wanted` have a
-/// reference of ours.
+/// `mapping` is that of `wanted`. The folios of `pages` are locked and in the page cache; all but
+/// `wanted` have a reference of ours.
 struct Together {
-    folios: [*mut bindings::folio; 2 * NEIGHBOURS + 1],
-    next: usize,
-    end: usize,
     wanted: *mut bindings::folio,
+    mapping: *mut bindings::address_space,
+    pages: Range<u64>,
 }
 
 impl Together {
@@ -185,67 +208,53 @@ impl Together {
     ///
     /// `wanted` must be locked and in the page cache; its caller has a reference.
     unsafe fn new(wanted: *mut bindings::folio) -> Self {
-        let mut folios = [ptr::null_mut(); 2 * NEIGHBOURS + 1];
+        // SAFETY: By the caller's promise.
+        let (mapping, pages) =
+            unsafe { (bindings::erodax_folio_mapping(wanted), pages_of(wanted)) };
         // INVARIANT: By the caller's promise.
-        if let Some(middle) = folios.get_mut(NEIGHBOURS) {
-            *middle = wanted;
-        }
         Self {
-            folios,
-            next: NEIGHBOURS,
-            end: NEIGHBOURS + 1,
             wanted,
+            mapping,
+            pages,
         }
     }
 
     /// Adds pages of a range, from the wanted folio on in both directions, up to the first one
     /// that the page cache has already, or that there is no memory for.
     fn add_around(&mut self, range: Range<u64>) {
-        // SAFETY: Valid by the invariant.
-        let ((start, end), mapping) = unsafe {
-            let mapping = bindings::erodax_folio_mapping(self.wanted);
-            (range_of(self.wanted), mapping)
-        };
         let page = PAGE_SIZE as u64;
-        for position in (end..range.end).step_by(PAGE_SIZE).take(NEIGHBOURS) {
-            let Some(folio) = Self::add(mapping, position / page) else {
-                break;
-            };
-            if let Some(slot) = self.folios.get_mut(self.end) {
-                *slot = folio;
-                self.end += 1;
-            }
+        // INVARIANT: The new folios are locked, with a reference.
+        while self.pages.end < range.end / page && self.add(self.pages.end) {
+            self.pages.end += 1;
         }
-        let before = start.saturating_sub(range.start) / page;
-        for distance in (1..=before).take(NEIGHBOURS) {
-            let Some(folio) = Self::add(mapping, start / page - distance) else {
-                break;
-            };
-            if let Some(slot) = self.folios.get_mut(self.next - 1) {
-                *slot = folio;
-                self.next -= 1;
-            }
+        while self.pages.start > range.start / page && self.add(self.pages.start - 1) {
+            self.pages.start -= 1;
         }
     }
 
-    /// A new folio of one page, locked, with a reference.
-    fn add(mapping: *mut bindings::address_space, index: u64) -> Option<*mut bindings::folio> {
+    /// Adds a folio of one page to the page cache, locked, with a reference; returns whether it is
+    /// there.
+    fn add(&self, index: u64) -> bool {
         // SAFETY: The mapping is that of a folio that is locked, and so stays.
-        let folio = unsafe { bindings::erodax_add_folio(mapping, index as usize) };
-        (!folio.is_null()).then_some(folio)
+        unsafe { bindings::erodax_add_folio(self.mapping, index as usize) }
     }
 }
 
 impl Folios for Together {
+    fn end(&self) -> u64 {
+        self.pages.end * PAGE_SIZE as u64
+    }
+
     fn next(&mut self) -> *mut bindings::folio {
-        if self.next == self.end {
+        if self.pages.is_empty() {
             return ptr::null_mut();
         }
-        self.next += 1;
-        self.folios
-            .get(self.next - 1)
-            .copied()
-            .unwrap_or(ptr::null_mut())
+        // SAFETY: By the invariant there is a folio, which nobody can take away while it is locked.
+        unsafe {
+            let folio = bindings::erodax_locked_folio(self.mapping, self.pages.start as usize);
+            self.pages.start = pages_of(folio).end;
+            folio
+        }
     }
 
     fn release(&mut self, folio: *mut bindings::folio) {
@@ -278,16 +287,19 @@ impl Drop for Together {
 /// written.
 pub(crate) struct FolioWriter<F: Folios> {
     folios: F,
+    end: u64,
     folio: *mut bindings::folio,
     written: usize,
 }
 
 impl<F: Folios> FolioWriter<F> {
     fn new(mut folios: F) -> Self {
+        let end = folios.end();
         // INVARIANT: Folios are such ones.
         let folio = folios.next();
         Self {
             folios,
+            end,
             folio,
             written: 0,
         }
@@ -305,12 +317,40 @@ pub(crate) trait Writer {
     /// Which byte of the file comes next.
     fn position(&self) -> u64;
 
+    /// The byte behind the last one that is wanted.
+    fn end(&self) -> u64;
+
     /// Where it goes, and those behind it: as many as are together there. Empty if no more are
     /// wanted.
     fn buffer(&mut self) -> &mut [u8];
 
-    /// Says that the first `len` bytes of the buffer are written.
+    /// Says that the next `len` bytes are written.
     fn advance(&mut self, len: usize);
+
+    /// Makes one piece of the next `len` bytes, and of `before` bytes before them, which are not
+    /// wanted; None if that is not possible, or not worth it.
+    fn span(&mut self, _before: usize, _len: usize) -> Option<Span> {
+        None
+    }
+
+    /// Has the next `len` bytes written in one go, if they can be had in one piece: `write` gets
+    /// the place for `before` bytes, which are not wanted, and for them.
+    fn write_together<E>(
+        &mut self,
+        before: usize,
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
+        let written = match self.buffer().get_mut(..len) {
+            Some(buffer) if before == 0 => write(buffer),
+            // Unmapped when this is done, before anybody else may see the pages.
+            _ => write(self.span(before, len)?.bytes()),
+        };
+        if written.is_ok() {
+            self.advance(len);
+        }
+        Some(written)
+    }
 }
 
 impl<F: Folios> Writer for FolioWriter<F> {
@@ -320,6 +360,10 @@ impl<F: Folios> Writer for FolioWriter<F> {
         }
         // SAFETY: Valid by the invariant.
         unsafe { range_of(self.folio) }.0 + self.written as u64
+    }
+
+    fn end(&self) -> u64 {
+        self.end
     }
 
     fn buffer(&mut self) -> &mut [u8] {
@@ -335,14 +379,32 @@ impl<F: Folios> Writer for FolioWriter<F> {
         bytes.get_mut(self.written..).unwrap_or_default()
     }
 
-    fn advance(&mut self, len: usize) {
-        if len < self.buffer().len() {
-            self.written += len;
-        } else if !self.folio.is_null() {
+    fn advance(&mut self, mut len: usize) {
+        loop {
+            let room = self.buffer().len();
+            if len < room || room == 0 {
+                self.written += len;
+                return;
+            }
+            len -= room;
             self.end_read(true);
             // INVARIANT: Folios are such ones.
             self.folio = self.folios.next();
             self.written = 0;
+        }
+    }
+
+    fn span(&mut self, before: usize, len: usize) -> Option<Span> {
+        let position = self.position();
+        if position.checked_add(len as u64)? > self.end {
+            return None;
+        }
+        // SAFETY: The folios of what is wanted are locked until they are released. Nobody else
+        // looks at their bytes while they are not up to date, and what comes before the position
+        // stays as it is.
+        unsafe {
+            let mapping = bindings::erodax_folio_mapping(self.folio);
+            Span::new(mapping, position, before, len)
         }
     }
 }

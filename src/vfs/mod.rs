@@ -22,6 +22,7 @@ mod iomap;
 mod log;
 mod page;
 mod registration;
+mod span;
 mod splice;
 mod stat;
 mod super_block;
