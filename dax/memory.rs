@@ -7,7 +7,7 @@ use crate::{
     codec::{Damaged, Decoders},
     vfs::Emitter,
 };
-use core::{cmp::Ordering, mem::MaybeUninit, ptr::NonNull};
+use core::{cmp::Ordering, marker::PhantomData, mem::MaybeUninit, ptr::NonNull};
 use erodax_format::{pcluster::Algorithm, Error, Image};
 use kernel::iov::IovIterDest;
 use zerocopy::{FromBytes, IntoBytes};
@@ -17,27 +17,42 @@ use zerocopy::{FromBytes, IntoBytes};
 ///
 /// # Invariants
 ///
-/// `start..start + len` is mapped and readable for as long as the value is used.
+/// `start..start + len` is mapped and readable during `'a`.
 #[derive(Clone, Copy)]
-pub(crate) struct Memory {
+pub(crate) struct Memory<'a> {
     start: NonNull<u8>,
     len: usize,
+    _there: PhantomData<&'a ()>,
 }
 
 // SAFETY: The bytes are plain memory that any CPU may read.
-unsafe impl Send for Memory {}
+unsafe impl Send for Memory<'_> {}
 // SAFETY: As above.
-unsafe impl Sync for Memory {}
+unsafe impl Sync for Memory<'_> {}
 
-impl Memory {
+impl Memory<'_> {
     /// Memory at a kernel address.
     ///
     /// # Safety
     ///
-    /// `start..start + len` must be mapped and readable for as long as the value is used.
+    /// `start..start + len` must be mapped and readable for as long as the value's lifetime says.
     pub(super) unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
         // INVARIANT: By the caller's promise.
-        Self { start, len }
+        Self {
+            start,
+            len,
+            _there: PhantomData,
+        }
+    }
+
+    /// The same for another lifetime.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::new`].
+    pub(super) unsafe fn for_longer<'b>(self) -> Memory<'b> {
+        // SAFETY: By the caller's promise.
+        unsafe { Memory::new(self.start, self.len) }
     }
 
     /// Bytes in it.
@@ -54,7 +69,11 @@ impl Memory {
         // SAFETY: `offset` is inside (or one past) what the invariant calls mapped.
         let start = unsafe { self.start.add(offset) };
         // INVARIANT: A part of memory for which the invariant holds.
-        Some(Self { start, len })
+        Some(Self {
+            start,
+            len,
+            ..*self
+        })
     }
 
     /// Copies all of it to the reader; returns the bytes copied, fewer where its buffer
@@ -93,7 +112,7 @@ impl Memory {
     }
 }
 
-impl Image for Memory {
+impl Image for Memory<'_> {
     #[inline]
     fn len(&self) -> u64 {
         self.len as u64

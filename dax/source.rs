@@ -139,10 +139,14 @@ enum Owner {
 }
 
 /// An image in memory, as a mount sees it.
+///
+/// # Invariants
+///
+/// `memory` is that of `owner`, and looked at by [`View::with`] only.
 pub(crate) struct View {
     owner: Owner,
     /// The image's bytes. Those of another driver's are there only while its device is.
-    memory: Memory,
+    memory: Memory<'static>,
     /// Bytes of the region or device before the image.
     base: u64,
 }
@@ -181,9 +185,11 @@ impl View {
         // SAFETY: A device number of ours means that it was opened with our operations, and
         // the file is open until the end of this function.
         let device = unsafe { chardev::device_of(file.0) };
+        let memory = device.memory().map_err(SourceError::Path)?;
         Ok(Self {
             owner: Owner::Region(device.region().clone()),
-            memory: device.memory().map_err(SourceError::Path)?,
+            // SAFETY: The region keeps it, which the view holds beside it.
+            memory: unsafe { memory.for_longer() },
             base: 0,
         })
     }
@@ -191,7 +197,8 @@ impl View {
     fn of_device(device: FsDax) -> Result<Self, SourceError> {
         let device = KBox::new(device, GFP_KERNEL).map_err(|_| SourceError::Path(ENOMEM))?;
         Ok(Self {
-            memory: device.memory(),
+            // SAFETY: By the invariant, `with` looks at it when the device is alive.
+            memory: unsafe { device.memory() },
             owner: Owner::Device(device),
             base: 0,
         })
@@ -324,12 +331,12 @@ impl View {
         })
     }
 
-    /// Looks at the `len` bytes at `offset`. The memory must not be kept: it may go afterwards.
+    /// Looks at the `len` bytes at `offset`. They cannot be kept: they may go afterwards.
     pub(crate) fn with_part<R>(
         &self,
         offset: u64,
         len: u64,
-        look: impl FnOnce(Memory) -> R,
+        look: impl FnOnce(Memory<'_>) -> R,
     ) -> Result<R, FormatError> {
         self.with(|memory| memory.part(offset, len).map(look))?
             .ok_or(FormatError::OutOfBounds)
@@ -337,7 +344,7 @@ impl View {
 
     /// Looks at the image's bytes, if they are there.
     #[inline(always)]
-    fn with<R>(&self, look: impl FnOnce(&Memory) -> R) -> Result<R, FormatError> {
+    fn with<R>(&self, look: impl FnOnce(&Memory<'_>) -> R) -> Result<R, FormatError> {
         let _alive = match &self.owner {
             Owner::Region(_) => None,
             Owner::Device(device) => Some(device.alive().ok_or(FormatError::NoDevice)?),
