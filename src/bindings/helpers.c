@@ -25,6 +25,19 @@ static char *fstype = "erofs";
 module_param(fstype, charp, 0444);
 MODULE_PARM_DESC(fstype, "name to register the filesystem type under (default: erofs)");
 
+/*
+ * Whether somebody has mounted something or opened a device. That keeps the module from being
+ * unloaded, but not from failing to load; while it does that it holds itself.
+ */
+bool erodax_is_held(void)
+{
+#ifdef CONFIG_MODULE_UNLOAD
+	return module_refcount(THIS_MODULE) > 1;
+#else
+	return false;
+#endif
+}
+
 const char *erodax_param_region(void)
 {
 	return region;
@@ -40,9 +53,12 @@ struct page *erodax_pfn_to_page(unsigned long pfn)
 	return pfn_to_page(pfn);
 }
 
-unsigned long erodax_page_to_pfn(const struct page *page)
+/* Which of the pages of a compound page of 2 MiB it is; negative if it is in none. */
+long erodax_place_in_huge_page(const struct page *page)
 {
-	return page_to_pfn(page);
+	if (folio_order(page_folio(page)) != PMD_ORDER)
+		return -1;
+	return page_to_pfn(page) & (HPAGE_PMD_NR - 1);
 }
 
 /* The first page before `end` that is not the boot code's any more, reserved and not given back. */

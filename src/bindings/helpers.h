@@ -8,13 +8,14 @@
 #include <linux/mm.h>
 
 /* helpers.c */
+bool erodax_is_held(void);
 const char *erodax_param_region(void);
 const char *erodax_param_fstype(void);
 
 struct dax_device;
 
 struct page *erodax_pfn_to_page(unsigned long pfn);
-unsigned long erodax_page_to_pfn(const struct page *page);
+long erodax_place_in_huge_page(const struct page *page);
 unsigned long erodax_first_pfn_not_held(unsigned long pfn, unsigned long end);
 bool erodax_pfn_is_fsdax(unsigned long pfn);
 void erodax_get_page(struct page *page);
