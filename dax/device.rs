@@ -38,7 +38,7 @@ pub(crate) struct Devices {
 
 impl Devices {
     /// Makes devices of the regions, which nobody sees yet.
-    pub(super) fn create(regions: KVec<Arc<Region>>) -> Result<Self> {
+    pub(crate) fn create(regions: KVec<Arc<Region>>) -> Result<Self> {
         let numbers = Numbers::new(regions.len().try_into()?)?;
         let class = sysfs::Class::register()?;
         let mut devices = KVec::with_capacity(regions.len(), GFP_KERNEL)?;
@@ -212,11 +212,11 @@ impl PinnedDrop for Cdev {
 /// # Invariants
 ///
 /// A device of the class exists with this number.
-struct Node(bindings::dev_t);
+pub(super) struct Node(bindings::dev_t);
 
 impl Node {
     /// `device` is what the attributes are shown of; it outlives the node.
-    fn new(device: &Device) -> Result<Self> {
+    pub(super) fn new(device: &Device) -> Result<Self> {
         let (number, data) = (device.number, ptr::from_ref(device).cast_mut());
         // SAFETY: The class is registered, and the format matches its argument.
         from_err_ptr(unsafe {

@@ -45,7 +45,8 @@ struct Erodax {
 
 impl kernel::Module for Erodax {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let mut devices = dax::serve(parameters::region())?;
+        let regions = dax::regions(parameters::region())?;
+        let mut devices = dax::Devices::create(regions)?;
         let filesystem = fs::register(parameters::fstype())?;
         devices.publish()?;
         Ok(Self {

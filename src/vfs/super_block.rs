@@ -376,11 +376,7 @@ unsafe fn fill<T: FileSystem>(
         (*sb).s_op = Operations::<T>::TABLE;
         (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
     }
-    // INVARIANT: It is filled in.
-    let filled = FilledSuperBlock(sb, PhantomData);
-    // SAFETY: As above.
-    unsafe { instance::<T>(sb) }.start(filled)?;
-    // SAFETY: As above.
+    // SAFETY: The superblock is filled in.
     let root = unsafe { inode::get::<T>(sb, parameters.root)? };
     // SAFETY: `d_make_root` takes the reference to the inode over.
     let dentry = unsafe { bindings::d_make_root(root) };
@@ -390,6 +386,10 @@ unsafe fn fill<T: FileSystem>(
     // SAFETY: As above. Nobody else looks at the directory.
     unsafe {
         (*sb).s_root = dentry;
+        // Not before: a superblock without a root is ended without `put_super`, which gives back
+        // the inodes that the filesystem takes here.
+        // INVARIANT: It is filled in.
+        instance::<T>(sb).start(FilledSuperBlock(sb, PhantomData))?;
         (*private::<T>(sb)).directory = Some(directory_of(sb)?);
     }
     Ok(())
@@ -449,10 +449,6 @@ pub(super) unsafe extern "C" fn kill<T: FileSystem>(sb: *mut bindings::super_blo
     unsafe {
         let private = private::<T>(sb);
         drop((*private).directory.take());
-        if (*sb).s_root.is_null() && (*private).is_ready {
-            // It was not filled to the end, where the VFS does not call it.
-            Operations::<T>::put_super(sb);
-        }
         if is_of_disk(sb) {
             bindings::kill_block_super(sb);
         } else {
@@ -480,8 +476,8 @@ impl<T: FileSystem> Operations<T> {
     ///
     /// # Safety
     ///
-    /// Called by the VFS or [`kill`] with a superblock of `T` that has an instance, when it ends: it
-    /// has no inodes any more but those that the filesystem holds itself.
+    /// Called by the VFS with a superblock of `T` that has a root, when it ends: it has no inodes
+    /// any more but those that the filesystem holds itself.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
         // SAFETY: By this function's own requirements, and `kill` has dropped the directory:
         // nobody uses the instance any more.
