@@ -18,6 +18,7 @@ mod memory;
 mod mounts;
 mod options;
 mod payload;
+mod permissions;
 mod reading;
 mod regions;
 mod stock;
@@ -56,6 +57,8 @@ pub const ALL: &[&Suite] = &[
     &compressed::SMALL,
     &devices::SUITE,
     &kunit::SUITE,
+    &permissions::SUITE,
+    &permissions::LOCKDOWN,
     &unaligned::SUITE,
     &freed::SUITE,
 ];
