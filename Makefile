@@ -50,12 +50,13 @@ fuzz: crates erofs-utils ## Fuzz the decoders of src/format (SECONDS=60 for each
 coverage: crates erofs-utils ## Measure how much of src/format its tests run, and fail under 90 % of lines
 	@$(setup)/coverage.sh
 
-lint: crates $(kernel) ## Formatting and clippy, of the host's crates and of the module
+lint: crates $(kernel) ## Formatting, clippy and the table of unsafe code, of host's crates and module
 	$(enter) cargo fmt --all --check
 	$(enter) rustfmt --check --edition 2021 $$(find src dax tests/fuzz -name '*.rs' ! -name '*_generated.rs')
 	$(enter) cargo clippy --workspace --all-targets $(cargo_flags) -- -D warnings
 	$(setup)/fuzz.sh lint
 	$(setup)/module.sh clippy
+	$(enter) cargo test -q -p erodax-tests --test unsafe_code $(cargo_flags) -- --nocapture
 
 paths: $(kernel) ## Print KDIR, KERNEL_IMAGE, KERNEL_MODULES, KERNEL_RELEASE and KO for scripts
 	@$(setup)/module.sh >&2

@@ -27,16 +27,18 @@ static MAJOR: AtomicU32 = AtomicU32::new(0);
 
 /// Every device of the module.
 ///
-/// The fields are dropped in this order: devices, then what they need.
+/// The fields are dropped in this order: what users see, the devices, then what they need.
 pub(crate) struct Devices {
+    /// None before [`Devices::publish`].
+    nodes: KVec<Node>,
     devices: KVec<Pin<KBox<Device>>>,
     _class: sysfs::Class,
     _numbers: Numbers,
 }
 
 impl Devices {
-    /// Makes /dev/erodax0, /dev/erodax1, … of the regions.
-    pub(super) fn create(regions: KVec<Arc<Region>>) -> Result<Self> {
+    /// Makes devices of the regions, which nobody sees yet.
+    pub(crate) fn create(regions: KVec<Arc<Region>>) -> Result<Self> {
         let numbers = Numbers::new(regions.len().try_into()?)?;
         let class = sysfs::Class::register()?;
         let mut devices = KVec::with_capacity(regions.len(), GFP_KERNEL)?;
@@ -45,14 +47,28 @@ impl Devices {
             devices.push(device, GFP_KERNEL)?;
         }
         Ok(Self {
+            nodes: KVec::new(),
             devices,
             _class: class,
             _numbers: numbers,
         })
     }
 
-    /// Writes a line for each device to the kernel log.
-    pub(crate) fn announce(&self) {
+    /// Makes /dev/erodax0, /dev/erodax1, …, and writes a line for each to the kernel log.
+    ///
+    /// To be called when all else has succeeded: who has opened a device keeps the module from
+    /// being unloaded, but not from failing to load.
+    pub(crate) fn publish(&mut self) -> Result {
+        let mut nodes = KVec::with_capacity(self.devices.len(), GFP_KERNEL)?;
+        for device in &self.devices {
+            nodes.push(Node::new(device)?, GFP_KERNEL)?;
+        }
+        self.nodes = nodes;
+        self.announce();
+        Ok(())
+    }
+
+    fn announce(&self) {
         for device in &self.devices {
             let (region, image) = (&device.region, device.region.image());
             pr_info!(
@@ -72,7 +88,6 @@ impl Devices {
 /// The fields are dropped in this order: what users can reach, then what it uses.
 #[pin_data]
 pub(super) struct Device {
-    _node: Node,
     #[pin]
     cdev: Cdev,
     _listed: Option<Listed>,
@@ -88,14 +103,13 @@ unsafe impl Sync for Device {}
 
 impl Device {
     fn new(region: Arc<Region>, number: bindings::dev_t) -> impl PinInit<Self, Error> {
-        try_pin_init!(&this in Self {
+        try_pin_init!(Self {
             dax: DaxDevice::new(&region)?,
             // SAFETY: The DAX device is dropped after it.
             _listed: region.losses().map(|_| unsafe { Listed::device(dax.mapping()) }).transpose()?,
             region,
             number,
             cdev <- Cdev::new(*number),
-            _node: Node::new(*number, this)?,
         }? Error)
     }
 
@@ -143,7 +157,7 @@ impl Device {
     }
 
     /// The image's bytes, through the DAX device.
-    pub(super) fn memory(&self) -> Result<Memory> {
+    pub(super) fn memory(&self) -> Result<Memory<'_>> {
         let pages = self.dax.pages()?;
         let (offset, size) = (self.region.offset_in_page(), self.region.image().size);
         pages.part(offset as u64, size).ok_or(ERANGE)
@@ -206,18 +220,19 @@ impl PinnedDrop for Cdev {
 /// # Invariants
 ///
 /// A device of the class exists with this number.
-struct Node(bindings::dev_t);
+pub(super) struct Node(bindings::dev_t);
 
 impl Node {
     /// `device` is what the attributes are shown of; it outlives the node.
-    fn new(number: bindings::dev_t, device: NonNull<Device>) -> Result<Self> {
+    pub(super) fn new(device: &Device) -> Result<Self> {
+        let (number, data) = (device.number, ptr::from_ref(device).cast_mut());
         // SAFETY: The class is registered, and the format matches its argument.
         from_err_ptr(unsafe {
             bindings::device_create(
                 sysfs::Class::as_ptr(),
                 ptr::null_mut(),
                 number,
-                device.as_ptr().cast(),
+                data.cast(),
                 c"erodax%u".as_char_ptr(),
                 minor(number),
             )
@@ -283,7 +298,7 @@ impl DaxDevice {
     }
 
     /// All of its memory, as `dax_direct_access` tells it.
-    fn pages(&self) -> Result<Memory> {
+    fn pages(&self) -> Result<Memory<'_>> {
         // SAFETY: The device is referenced by the invariant.
         let all = unsafe { fsdax::direct_access(self.0, 0, c_long::MAX >> PAGE_SHIFT)? };
         // SAFETY: `direct_access` gives mapped memory, which the region keeps.

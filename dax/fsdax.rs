@@ -49,13 +49,14 @@ pub(super) fn init() {
 ///
 /// 1. `device` is a DAX device, referenced, and claimed as `claim` says.
 /// 2. While the device is alive, `memory` is mapped in one piece, begins at byte `start` of the
-///    device, which is a multiple of the page size, and its first page is `first_pfn`.
+///    device, which is a multiple of the page size, and its first page is `first_pfn`. Whatever the
+///    lifetime of `memory` says, it is looked at only then.
 /// 3. If `has_pages`, these pages were made for `fs/dax.c`, and as long as the device is alive
 ///    or pages are lent they stay.
 pub(super) struct FsDax {
     device: NonNull<bindings::dax_device>,
     start: u64,
-    memory: Memory,
+    memory: Memory<'static>,
     first_pfn: usize,
     has_pages: bool,
     /// The device goes, or is gone: nothing may be mapped any more.
@@ -165,7 +166,7 @@ impl FsDax {
         size: Option<u64>,
         claim: Claim,
     ) -> Result<Self, SourceError> {
-        // SAFETY: No bytes, which any address will do for.
+        // SAFETY: No bytes, for which any address will do.
         let nothing = unsafe { Memory::new(NonNull::dangling(), 0) };
         // INVARIANT: 1: By the caller's promise. 2 and 3 for no memory at all, so that the
         // claim is given up if something fails.
@@ -220,8 +221,12 @@ impl FsDax {
         enough as u64
     }
 
-    /// The memory, which may be looked at only as long as [`Self::alive`] is held.
-    pub(super) fn memory(&self) -> Memory {
+    /// The memory.
+    ///
+    /// # Safety
+    ///
+    /// It may be looked at only while [`Self::alive`] is held.
+    pub(super) unsafe fn memory(&self) -> Memory<'static> {
         self.memory
     }
 

@@ -15,7 +15,7 @@ use kernel::{prelude::*, str::CStrExt, sync::Arc};
 /// The initrd that the kernel has kept for good.
 pub(super) struct Retained {
     range: Range,
-    memory: Memory,
+    memory: Memory<'static>,
 }
 
 impl Retained {

@@ -2,7 +2,10 @@
 
 //! KUnit: the arithmetic of regions, and a device over a test's own memory.
 
-use super::{device::Device, region::Region};
+use super::{
+    device::{Device, Node},
+    region::Region,
+};
 use core::{ops::Range, ptr::NonNull};
 use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
 
@@ -53,8 +56,9 @@ impl Buffer {
 
 /// A device over an image in a test's memory.
 ///
-/// The fields are dropped in this order: the device, then its memory.
+/// The fields are dropped in this order: the node, the device, then its memory.
 pub(crate) struct TestDevice {
+    _node: Node,
     _device: Pin<KBox<Device>>,
     _buffer: Buffer,
 }
@@ -69,8 +73,10 @@ impl TestDevice {
         // SAFETY: The device, which has the region, is dropped before the buffer. Nothing is
         // mounted then: tests unmount what they mount.
         let region = unsafe { buffer.region()? };
+        let device = KBox::pin_init(Device::of_test(region), GFP_KERNEL)?;
         Ok(Self {
-            _device: KBox::pin_init(Device::of_test(region), GFP_KERNEL)?,
+            _node: Node::new(&device)?,
+            _device: device,
             _buffer: buffer,
         })
     }

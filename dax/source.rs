@@ -141,10 +141,14 @@ enum Owner {
 }
 
 /// An image in memory, as a mount sees it.
+///
+/// # Invariants
+///
+/// `memory` is that of `owner`, and looked at by [`View::with`] only.
 pub(crate) struct View {
     owner: Owner,
     /// The image's bytes. Those of another driver's are there only while its device is.
-    memory: Memory,
+    memory: Memory<'static>,
     /// Bytes of the region or device before the image.
     base: u64,
     /// As one whose files can have pages of a carve-out mapped.
@@ -187,9 +191,11 @@ impl View {
         let device = unsafe { chardev::device_of(file.0) };
         let region = device.region().clone();
         let listed = region.losses().map(|_| Listed::mount(sb)).transpose();
+        let memory = device.memory().map_err(SourceError::Path)?;
         Ok(Self {
             owner: Owner::Region(region),
-            memory: device.memory().map_err(SourceError::Path)?,
+            // SAFETY: The region keeps it, which the view holds beside it.
+            memory: unsafe { memory.for_longer() },
             base: 0,
             _listed: listed.map_err(SourceError::Path)?,
         })
@@ -198,7 +204,8 @@ impl View {
     fn of_device(device: FsDax) -> Result<Self, SourceError> {
         let device = KBox::new(device, GFP_KERNEL).map_err(|_| SourceError::Path(ENOMEM))?;
         Ok(Self {
-            memory: device.memory(),
+            // SAFETY: By the invariant, `with` looks at it when the device is alive.
+            memory: unsafe { device.memory() },
             owner: Owner::Device(device),
             base: 0,
             _listed: None,
@@ -344,12 +351,12 @@ impl View {
         })
     }
 
-    /// Looks at the `len` bytes at `offset`. The memory must not be kept: it may go afterwards.
+    /// Looks at the `len` bytes at `offset`. They cannot be kept: they may go afterwards.
     pub(crate) fn with_part<R>(
         &self,
         offset: u64,
         len: u64,
-        look: impl FnOnce(Memory) -> R,
+        look: impl FnOnce(Memory<'_>) -> R,
     ) -> Result<R, FormatError> {
         self.with(offset, len, |memory| memory.part(offset, len).map(look))?
             .ok_or(FormatError::OutOfBounds)
@@ -361,7 +368,7 @@ impl View {
         &self,
         offset: u64,
         len: u64,
-        look: impl FnOnce(&Memory) -> R,
+        look: impl FnOnce(&Memory<'_>) -> R,
     ) -> Result<R, FormatError> {
         if self.intact_len(offset, len) < len {
             return Err(losses::lost());

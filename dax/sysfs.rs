@@ -57,9 +57,9 @@ static GROUP: Constant<bindings::attribute_group> = Constant(bindings::attribute
     ..pin_init::zeroed()
 });
 
-/// Declares the attributes: name, and what is shown of a device.
+/// Declares the attributes: name, mode, and what is shown of a device.
 macro_rules! attributes {
-    ($($name:ident($device:ident) => $format:tt, $value:expr;)*) => {
+    ($($name:ident($device:ident), $mode:expr => $format:tt, $value:expr;)*) => {
         static ATTRIBUTES: Constant<[*const bindings::attribute; [$(stringify!($name)),*].len() + 1]> =
             Constant([$(&$name::ATTRIBUTE.0.attr,)* ptr::null()]);
         $(
@@ -68,7 +68,7 @@ macro_rules! attributes {
 
                 pub(super) static ATTRIBUTE: Constant<bindings::device_attribute> =
                     Constant(bindings::device_attribute {
-                        attr: bindings::read_only_attribute(kernel::c_str!(stringify!($name))),
+                        attr: bindings::sysfs_attribute(kernel::c_str!(stringify!($name)), $mode),
                         __bindgen_anon_1: bindings::device_attribute__bindgen_ty_1 {
                             show_const: Some(show),
                         },
@@ -77,14 +77,14 @@ macro_rules! attributes {
 
                 /// # Safety
                 ///
-                /// Called by sysfs with a device made by `Device::register` and a page.
+                /// Called by sysfs with a device made by `Node::new` and a page.
                 unsafe extern "C" fn show(
                     device: *mut bindings::device,
                     _attribute: *const bindings::device_attribute,
                     page: *mut kernel::ffi::c_char,
                 ) -> isize {
-                    // SAFETY: `Device::register` made its struct the device's data, which
-                    // stays as long as the device is registered.
+                    // SAFETY: `Node::new` made a `Device` the device's data, which stays as long
+                    // as the node.
                     let $device = unsafe { &*(*device).driver_data.cast::<Device>() };
                     // SAFETY: `page` is sysfs's buffer.
                     unsafe { emit(page, fmt!($format, $value)) }
@@ -95,12 +95,13 @@ macro_rules! attributes {
 }
 
 attributes! {
-    address(device) => "{:#x}\n", device.region().image().address;
-    aligned(device) => "{}\n", u8::from(device.region().offset_in_page() == 0);
-    kind(device) => "{}\n", device.region().kind();
-    name(device) => "{}\n", BStr::from_bytes(device.region().name());
-    offset(device) => "{}\n", device.region().offset_in_page();
-    size(device) => "{}\n", device.region().image().size;
+    // Where memory lies is root's to know, as in /proc/iomem.
+    address(device), 0o400 => "{:#x}\n", device.region().image().address;
+    aligned(device), 0o444 => "{}\n", u8::from(device.region().offset_in_page() == 0);
+    kind(device), 0o444 => "{}\n", device.region().kind();
+    name(device), 0o444 => "{}\n", BStr::from_bytes(device.region().name());
+    offset(device), 0o444 => "{}\n", device.region().offset_in_page();
+    size(device), 0o444 => "{}\n", device.region().image().size;
 }
 
 /// Writes an attribute's text; returns its length.

@@ -6,7 +6,7 @@
 //! the kernel interfaces that both need. The format itself is the crate `erodax_format`.
 
 #![deny(unsafe_code)]
-#![warn(clippy::undocumented_unsafe_blocks)]
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 #[expect(unsafe_code, reason = "generated declarations of C functions")]
 mod bindings;
@@ -45,9 +45,10 @@ struct Erodax {
 
 impl kernel::Module for Erodax {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let devices = dax::serve(parameters::region())?;
+        let regions = dax::regions(parameters::region())?;
+        let mut devices = dax::Devices::create(regions)?;
         let filesystem = fs::register(parameters::fstype())?;
-        devices.announce();
+        devices.publish()?;
         Ok(Self {
             _filesystem: filesystem,
             _devices: devices,

@@ -14,6 +14,7 @@
 #include <linux/percpu-rwsem.h>
 #include <linux/posix_acl_xattr.h>
 #include <linux/ratelimit.h>
+#include <linux/sched/signal.h>
 
 #include "helpers.h"
 
@@ -25,6 +26,19 @@ MODULE_PARM_DESC(region,
 static char *fstype = "erofs";
 module_param(fstype, charp, 0444);
 MODULE_PARM_DESC(fstype, "name to register the filesystem type under (default: erofs)");
+
+/*
+ * Whether somebody has mounted something or opened a device. That keeps the module from being
+ * unloaded, but not from failing to load; while it does that it holds itself.
+ */
+bool erodax_is_held(void)
+{
+#ifdef CONFIG_MODULE_UNLOAD
+	return module_refcount(THIS_MODULE) > 1;
+#else
+	return false;
+#endif
+}
 
 const char *erodax_param_region(void)
 {
@@ -41,9 +55,12 @@ struct page *erodax_pfn_to_page(unsigned long pfn)
 	return pfn_to_page(pfn);
 }
 
-unsigned long erodax_page_to_pfn(const struct page *page)
+/* Which of the pages of a compound page of 2 MiB it is; negative if it is in none. */
+long erodax_place_in_huge_page(const struct page *page)
 {
-	return page_to_pfn(page);
+	if (folio_order(page_folio(page)) != PMD_ORDER)
+		return -1;
+	return page_to_pfn(page) & (HPAGE_PMD_NR - 1);
 }
 
 /* The first page before `end` that is not the boot code's any more, reserved and not given back. */
@@ -329,6 +346,11 @@ void erodax_log_error(struct fs_context *fc, const char *message)
 struct posix_acl *erodax_acl_from_xattr(const void *value, size_t size)
 {
 	return posix_acl_from_xattr(&init_user_ns, value, size);
+}
+
+bool erodax_is_killed(void)
+{
+	return fatal_signal_pending(current);
 }
 
 /* Whether a message that an image can provoke at will may be logged now. */

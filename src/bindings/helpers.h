@@ -8,6 +8,7 @@
 #include <linux/mm.h>
 
 /* helpers.c */
+bool erodax_is_held(void);
 const char *erodax_param_region(void);
 const char *erodax_param_fstype(void);
 
@@ -15,7 +16,7 @@ struct dax_device;
 struct percpu_rw_semaphore;
 
 struct page *erodax_pfn_to_page(unsigned long pfn);
-unsigned long erodax_page_to_pfn(const struct page *page);
+long erodax_place_in_huge_page(const struct page *page);
 unsigned long erodax_first_pfn_not_held(unsigned long pfn, unsigned long end);
 bool erodax_pfn_is_fsdax(unsigned long pfn);
 void erodax_get_page(struct page *page);
@@ -77,6 +78,7 @@ size_t erodax_folio_size(struct folio *folio);
 loff_t erodax_folio_pos(struct folio *folio);
 bool erodax_is_shared_maywrite(const struct vm_area_desc *desc);
 struct posix_acl *erodax_acl_from_xattr(const void *value, size_t size);
+bool erodax_is_killed(void);
 bool erodax_may_log(void);
 void erodax_log_error(struct fs_context *fc, const char *message);
 

@@ -26,10 +26,10 @@ include!(concat!(
     "/src/bindings/bindings_generated.rs"
 ));
 
-/// A sysfs attribute that everybody can read. With lockdep the structure has more fields.
-pub(crate) const fn read_only_attribute(name: &'static core::ffi::CStr) -> attribute {
+/// A sysfs attribute with this mode. With lockdep the structure has more fields.
+pub(crate) const fn sysfs_attribute(name: &'static core::ffi::CStr, mode: umode_t) -> attribute {
     let mut attribute: attribute = pin_init::zeroed();
     attribute.name = name.as_ptr().cast();
-    attribute.mode = 0o444;
+    attribute.mode = mode;
     attribute
 }

@@ -278,7 +278,7 @@ impl FileSystem for Erofs {
         self.filled_together(inode, wanted)
     }
 
-    fn start(&self, sb: vfs::SuperBlock) -> Result {
+    fn start(&self, sb: vfs::FilledSuperBlock<'_, Self>) -> Result {
         let Some(compressed) = &self.devices.compressed else {
             return Ok(());
         };
@@ -288,7 +288,7 @@ impl FileSystem for Erofs {
         ];
         for (inode, own) in specials {
             if let Some(inode) = inode.filter(|inode| inode.layout.is_compressed()) {
-                own.get::<Self>(sb, inode.nid)?;
+                own.get(&sb, inode.nid)?;
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 //! Data of inodes of our own, read through their page cache.
 
-use super::{inode, FileSystem, SuperBlock};
+use super::{inode, FileSystem, FilledSuperBlock};
 use crate::bindings;
 use core::{ptr, sync::atomic::AtomicPtr, sync::atomic::Ordering};
 use kernel::{error::from_err_ptr, page::PAGE_SIZE, prelude::*};
@@ -21,8 +21,8 @@ impl OwnInode {
     }
 
     /// Gets the inode with a key.
-    pub(crate) fn get<T: FileSystem>(&self, sb: SuperBlock, key: u64) -> Result {
-        // SAFETY: The filesystem's own superblock, as it was filled.
+    pub(crate) fn get<T: FileSystem>(&self, sb: &FilledSuperBlock<'_, T>, key: u64) -> Result {
+        // SAFETY: By the superblock's invariant.
         let inode = unsafe { inode::get::<T>(sb.as_ptr(), key)? };
         // INVARIANT: With a reference.
         let before = self.0.swap(inode, Ordering::Release);

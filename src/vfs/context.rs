@@ -156,6 +156,9 @@ impl<T: FileSystem> Operations<T> {
 
 /// `init_fs_context` of a filesystem type.
 ///
+/// Whoever may not mount may not begin to: a user namespace's root can open a context of any type,
+/// and its options would take the kernel's memory, and its mistakes the kernel's log.
+///
 /// # Safety
 ///
 /// Called by the VFS with a new context.
@@ -165,6 +168,10 @@ pub(super) unsafe extern "C" fn init<T: FileSystem>(
     // Opaque for the kernel crate, complete for us.
     let context = context.cast::<bindings::fs_context>();
     from_result(|| {
+        // SAFETY: May be called by any task.
+        if !unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
+            return Err(EPERM);
+        }
         let options = KBox::new(T::Options::default(), GFP_KERNEL)?;
         // SAFETY: The context is ours to be filled in; `Operations::free` takes the box back.
         unsafe {

@@ -211,7 +211,8 @@ impl<T: FileSystem> Operations<T> {
     }
 
     /// Chooses addresses that differ from the physical ones by a multiple of 2 MiB, so that
-    /// large pages of memory can be mapped as such.
+    /// large pages of memory can be mapped as such. Where there are none addresses say nothing
+    /// about where the memory is.
     ///
     /// # Safety
     ///
@@ -235,7 +236,8 @@ impl<T: FileSystem> Operations<T> {
             };
             if let Some(page) = fs.page(data, index as u64) {
                 // SAFETY: The page is valid.
-                alignment = unsafe { bindings::erodax_page_to_pfn(page.as_ptr()) };
+                let place = unsafe { bindings::erodax_place_in_huge_page(page.as_ptr()) };
+                alignment = usize::try_from(place).unwrap_or(index);
             }
         }
         // SAFETY: By this function's own requirements. The last but one argument only says

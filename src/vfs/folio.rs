@@ -371,7 +371,7 @@ impl<F: Folios> Writer for FolioWriter<F> {
             return &mut [];
         }
         // SAFETY: Valid by the invariant, and in lowmem. While it is locked and not up to date
-        // nobody else looks at its bytes.
+        // nobody else looks at its bytes, which are arbitrary.
         let bytes = unsafe {
             let address = bindings::erodax_folio_address(self.folio).cast::<u8>();
             slice::from_raw_parts_mut(address, bindings::erodax_folio_size(self.folio))

@@ -251,84 +251,113 @@ pub(super) unsafe fn get<T: FileSystem>(
     }
 }
 
+/// Fills a new inode in. Through the pointer only: others who look for an inode can have its lock
+/// and its state meanwhile.
+///
 /// # Safety
 ///
 /// `inode` must be new, locked, and of `T`.
 #[inline(always)]
 unsafe fn fill<T: FileSystem>(inode: *mut bindings::inode, new: NewInode<T::Inode>) {
     let cell = InodeCell::<T>::of(inode);
-    // SAFETY: By the caller's promise nobody else uses the inode.
-    let fields = unsafe { &mut *inode };
-    fields.i_mode = new.mode;
-    if !new.may_have_acl {
-        // As `cache_no_acl`: nobody need look.
-        fields.i_acl = ptr::null_mut();
-        fields.i_default_acl = ptr::null_mut();
-    }
-    fields.i_size = new.size as bindings::loff_t;
-    fields.i_blocks = new.blocks;
-    let (seconds, nanoseconds) = new.time;
-    (fields.i_atime_sec, fields.i_atime_nsec) = (seconds, nanoseconds);
-    (fields.i_mtime_sec, fields.i_mtime_nsec) = (seconds, nanoseconds);
-    (fields.i_ctime_sec, fields.i_ctime_nsec) = (seconds, nanoseconds);
-    // SAFETY: As above.
+    // SAFETY: By the caller's promise nobody else uses these members.
+    // INVARIANT: `data` is initialized before `is_ready` says so.
     unsafe {
-        bindings::set_nlink(inode, new.nlink);
-        bindings::erodax_inode_set_owner(inode, new.uid, new.gid);
-    }
-    // SAFETY: `i_data` is the inode's own mapping, and empty. Folios are filled through their kernel
-    // address, so they must have one. (Also [`OwnInode`](super::OwnInode)s are read like this,
-    // whatever their type is.)
-    unsafe {
-        (*fields.i_mapping).a_ops = folio::Operations::<T>::TABLE;
-        bindings::inode_nohighmem(inode);
-    }
-    match u32::from(new.mode) & bindings::S_IFMT {
-        bindings::S_IFREG => {
-            fields.i_op = file::Operations::<T>::INODE;
-            if new.delivery == Delivery::Dax {
-                fields.i_flags |= bindings::S_DAX;
-                // The records of `fs/dax.c` tolerate no folios beside them.
-                // SAFETY: `i_data` is the inode's own mapping.
-                unsafe { (*fields.i_mapping).a_ops = folio::NONE };
-            }
-            fields.__bindgen_anon_3.i_fop = match new.delivery {
-                Delivery::Mapped => file::Operations::<T>::MAPPED,
-                Delivery::Dax => file::Operations::<T>::DAX,
-                Delivery::Copied => file::Operations::<T>::COPIED,
-                Delivery::Decoded => file::Operations::<T>::DECODED,
-            };
-            if !matches!(new.delivery, Delivery::Mapped) {
-                // Not where pages are mapped: khugepaged and MADV_COLLAPSE take it as leave to
-                // replace page tables by a large folio (`file_thp_enabled` in
-                // mm/huge_memory.c), and free them as empty while they map the image's pages.
-                // SAFETY: Nothing is in the mapping yet.
-                unsafe { bindings::erodax_mapping_set_large_folios(fields.i_mapping) };
-            }
-        }
-        bindings::S_IFDIR => {
-            fields.i_op = dir::Operations::<T>::INODE;
-            fields.__bindgen_anon_3.i_fop = dir::Operations::<T>::FILE;
-        }
-        bindings::S_IFLNK => {
-            fields.i_op = Others::<T>::SYMLINK;
-            if let Some(target) = &new.target {
-                fields.__bindgen_anon_5.i_link = target.as_ptr().cast_mut().cast();
-            }
-        }
-        _ => {
-            fields.i_op = Others::<T>::SPECIAL;
-            let (major, minor) = new.rdev;
-            // As MKDEV of linux/kdev_t.h.
-            let number = major << 20 | minor & 0xf_ffff;
-            // SAFETY: As above.
-            unsafe { bindings::init_special_inode(inode, new.mode, number) };
-        }
-    }
-    // SAFETY: As above. INVARIANT: `data` is initialized before `is_ready` says so.
-    unsafe {
+        set_attributes(inode, &new);
+        set_operations::<T>(inode, &new);
         (*cell).target = new.target;
         (*cell).data.write(new.data);
         (*cell).is_ready = true;
+    }
+}
+
+/// What stat(2) tells.
+///
+/// # Safety
+///
+/// As for [`fill`].
+#[inline(always)]
+unsafe fn set_attributes<D>(inode: *mut bindings::inode, new: &NewInode<D>) {
+    let (seconds, nanoseconds) = new.time;
+    // SAFETY: By the caller's promise nobody else uses these members.
+    unsafe {
+        (*inode).i_mode = new.mode;
+        if !new.may_have_acl {
+            // As `cache_no_acl`: nobody need look.
+            (*inode).i_acl = ptr::null_mut();
+            (*inode).i_default_acl = ptr::null_mut();
+        }
+        (*inode).i_size = new.size as bindings::loff_t;
+        (*inode).i_blocks = new.blocks;
+        ((*inode).i_atime_sec, (*inode).i_atime_nsec) = (seconds, nanoseconds);
+        ((*inode).i_mtime_sec, (*inode).i_mtime_nsec) = (seconds, nanoseconds);
+        ((*inode).i_ctime_sec, (*inode).i_ctime_nsec) = (seconds, nanoseconds);
+        bindings::set_nlink(inode, new.nlink);
+        bindings::erodax_inode_set_owner(inode, new.uid, new.gid);
+    }
+}
+
+/// What is called for an inode of its type.
+///
+/// # Safety
+///
+/// As for [`fill`].
+#[inline(always)]
+unsafe fn set_operations<T: FileSystem>(inode: *mut bindings::inode, new: &NewInode<T::Inode>) {
+    // SAFETY: By the caller's promise nobody else uses these members. `i_mapping` is the inode's
+    // own, and empty. Folios are filled through their kernel address, so they must have one. (Also
+    // [`OwnInode`](super::OwnInode)s are read like this, whatever their type is.)
+    unsafe {
+        (*(*inode).i_mapping).a_ops = folio::Operations::<T>::TABLE;
+        bindings::inode_nohighmem(inode);
+        match u32::from(new.mode) & bindings::S_IFMT {
+            bindings::S_IFREG => set_file_operations::<T>(inode, new.delivery),
+            bindings::S_IFDIR => {
+                (*inode).i_op = dir::Operations::<T>::INODE;
+                (*inode).__bindgen_anon_3.i_fop = dir::Operations::<T>::FILE;
+            }
+            bindings::S_IFLNK => {
+                (*inode).i_op = Others::<T>::SYMLINK;
+                if let Some(target) = &new.target {
+                    (*inode).__bindgen_anon_5.i_link = target.as_ptr().cast_mut().cast();
+                }
+            }
+            _ => {
+                (*inode).i_op = Others::<T>::SPECIAL;
+                let (major, minor) = new.rdev;
+                // As MKDEV of linux/kdev_t.h.
+                let number = major << 20 | minor & 0xf_ffff;
+                bindings::init_special_inode(inode, new.mode, number);
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for [`fill`]; it is a regular file.
+#[inline(always)]
+unsafe fn set_file_operations<T: FileSystem>(inode: *mut bindings::inode, delivery: Delivery) {
+    // SAFETY: By the caller's promise nobody else uses these members; nothing is in the mapping yet.
+    unsafe {
+        let mapping = (*inode).i_mapping;
+        (*inode).i_op = file::Operations::<T>::INODE;
+        if delivery == Delivery::Dax {
+            (*inode).i_flags |= bindings::S_DAX;
+            // The records of `fs/dax.c` tolerate no folios beside them.
+            (*mapping).a_ops = folio::NONE;
+        }
+        (*inode).__bindgen_anon_3.i_fop = match delivery {
+            Delivery::Mapped => file::Operations::<T>::MAPPED,
+            Delivery::Dax => file::Operations::<T>::DAX,
+            Delivery::Copied => file::Operations::<T>::COPIED,
+            Delivery::Decoded => file::Operations::<T>::DECODED,
+        };
+        if delivery != Delivery::Mapped {
+            // Not where pages are mapped: khugepaged and MADV_COLLAPSE take it as leave to
+            // replace page tables by a large folio (`file_thp_enabled` in mm/huge_memory.c), and
+            // free them as empty while they map the image's pages.
+            bindings::erodax_mapping_set_large_folios(mapping);
+        }
     }
 }

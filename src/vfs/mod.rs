@@ -22,6 +22,7 @@ mod iomap;
 mod log;
 mod page;
 mod registration;
+mod signal;
 mod span;
 mod splice;
 mod stat;
@@ -41,8 +42,11 @@ pub(crate) use iomap::DaxExtent;
 pub(crate) use log::may_log;
 pub(crate) use page::new_page;
 pub(crate) use registration::{FileSystemType, Registration};
+pub(crate) use signal::is_killed;
 pub(crate) use stat::Attributes;
-pub(crate) use super_block::{ActiveSuperBlock, Statistics, SuperBlock, SuperParameters};
+pub(crate) use super_block::{
+    ActiveSuperBlock, FilledSuperBlock, Statistics, SuperBlock, SuperParameters,
+};
 pub(crate) use sysfs::Attribute;
 pub(crate) use trace::DeviceNumber;
 pub(crate) use xattr::{NameList, Namespace};
@@ -151,8 +155,9 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     fn together(&self, inode: &Self::Inode, wanted: Range<u64>) -> Range<u64>;
 
     /// The superblock is filled in, so that inodes can be got.
-    fn start(&self, sb: SuperBlock) -> Result;
+    fn start(&self, sb: FilledSuperBlock<'_, Self>) -> Result;
 
-    /// The superblock ends: lets the filesystem's own inodes go.
+    /// The superblock ends, also after a failed [`FileSystem::start`]: lets the filesystem's own
+    /// inodes go.
     fn stop(&self);
 }

@@ -36,14 +36,19 @@ impl<T: FileSystem> FileSystemType<T> {
 
     /// Makes it known to mount(2) under `name`; `EBUSY` if another type has that name.
     ///
-    /// To be called once in the life of the module.
+    /// Can be called once in the life of the module; `EBUSY` afterwards.
     pub(crate) fn register(&'static self, name: &'static CStr) -> Result<Registration<T>> {
         let directory = sysfs::Root::new()?;
-        self.directory.store(directory.as_ptr(), Ordering::Relaxed);
+        let order = Ordering::Relaxed;
+        let first =
+            self.directory
+                .compare_exchange(ptr::null_mut(), directory.as_ptr(), order, order);
+        first.map_err(|_| EBUSY)?;
         let cache = inode::create_cache::<T>()?;
         self.cache.store(cache, Ordering::Relaxed);
         let raw = self.raw.get();
-        // SAFETY: Nobody knows the type yet. All that it points to is static.
+        // SAFETY: Nobody knows the type yet, as there was no directory. All that it points to is
+        // static.
         let answer = to_result(unsafe {
             (*raw).name = name.as_char_ptr();
             (*raw).fs_flags = bindings::FS_ALLOW_IDMAP as i32;
@@ -107,10 +112,14 @@ pub(crate) struct Registration<T: 'static> {
 
 impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: Registered. Nothing is mounted, since superblocks hold the module; inodes
-        // are freed by RCU callbacks, which the barrier waits for.
+        // SAFETY: Registered; the module is being unloaded or has failed to load, and both may
+        // sleep. Nothing is mounted any more, since superblocks hold the module; inodes are freed
+        // by RCU callbacks, which the barrier waits for.
         unsafe {
             bindings::unregister_filesystem(self.of.raw.get());
+            while bindings::erodax_is_held() {
+                bindings::msleep(100);
+            }
             bindings::rcu_barrier();
             bindings::kmem_cache_destroy(self.of.cache.load(Ordering::Relaxed));
         }

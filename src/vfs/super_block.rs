@@ -95,6 +95,21 @@ impl SuperBlock {
     }
 }
 
+/// A superblock whose instance is there, so that inodes of `T` can be got.
+///
+/// # Invariants
+///
+/// The pointer is a superblock of `T` that was filled, and is not ended as long as the value
+/// exists.
+pub(crate) struct FilledSuperBlock<'a, T>(*mut bindings::super_block, PhantomData<&'a T>);
+
+impl<T> FilledSuperBlock<'_, T> {
+    /// For the C side.
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.0
+    }
+}
+
 /// A superblock that is not unmounted as long as the value exists.
 ///
 /// # Invariants
@@ -168,18 +183,26 @@ struct Private<T: FileSystem> {
 }
 
 impl<T: FileSystem> Private<T> {
-    /// Gives the instance up, if there is one.
-    fn drop_instance(&mut self) {
-        if mem::replace(&mut self.is_ready, false) {
-            // SAFETY: By the invariant.
-            unsafe { self.fs.assume_init_drop() };
+    /// Gives the instance up, if there is one. A pointer, since `is_same` may look at the identity
+    /// meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// `this` must be valid, and nobody use the instance any more.
+    unsafe fn drop_instance(this: *mut Self) {
+        // SAFETY: By the caller's promise, and by the invariant.
+        unsafe {
+            if mem::replace(&mut (*this).is_ready, false) {
+                (*this).fs.assume_init_drop();
+            }
         }
     }
 }
 
 impl<T: FileSystem> Drop for Private<T> {
     fn drop(&mut self) {
-        self.drop_instance();
+        // SAFETY: The last use.
+        unsafe { Self::drop_instance(self) };
     }
 }
 
@@ -261,7 +284,7 @@ unsafe fn get_root_of_disk<T: FileSystem>(context: *mut bindings::fs_context) ->
     unsafe {
         to_result(bindings::get_tree_bdev(context, Some(fill_from_disk::<T>)))?;
         let sb = (*(*context).root).d_sb;
-        if (*context).s_fs_info.is_null() || is_same::<T>(sb, context) != 0 {
+        if (*context).s_fs_info.is_null() || has_identity::<T>(sb, context) {
             return Ok(());
         }
         bindings::dput(mem::replace(&mut (*context).root, ptr::null_mut()));
@@ -307,7 +330,7 @@ unsafe fn get_root<T: FileSystem>(context: *mut bindings::fs_context) -> Result 
     Ok(())
 }
 
-/// Whether a superblock is the one that a context asks for.
+/// Whether a superblock is the one that a context asks for, whose source is no block device.
 ///
 /// # Safety
 ///
@@ -316,13 +339,38 @@ unsafe extern "C" fn is_same<T: FileSystem>(
     sb: *mut bindings::super_block,
     context: *mut bindings::fs_context,
 ) -> c_int {
-    // SAFETY: `sget_fc` calls this under `sb_lock`, under which a superblock is listed with what
-    // is behind it, and marked dead before `kill` frees that. Identities do not change.
-    let is_same = unsafe {
+    // SAFETY: `sget_fc` calls this under `sb_lock`, under which a superblock is listed with its
+    // number and what is behind it. `kill_anon_super` marks it dead there before `kill` frees
+    // that; `kill_block_super` does not, and so nothing behind a block device's is looked at.
+    let is_same = unsafe { !is_of_disk(sb) && has_identity::<T>(sb, context) };
+    c_int::from(is_same)
+}
+
+/// Whether a superblock is that of a block device, also if that could not be opened.
+///
+/// # Safety
+///
+/// `sb` must be a superblock that has got its number.
+unsafe fn is_of_disk(sb: *const bindings::super_block) -> bool {
+    // SAFETY: By the caller's promise.
+    unsafe { (*sb).s_dev >= bindings::FIRST_NAMED_DEVICE }
+}
+
+/// Whether a superblock is known by what a context asks for.
+///
+/// # Safety
+///
+/// `sb` must be a superblock of `T` that [`kill`] does not end meanwhile; `context` one of [`get`]
+/// that still has what would be behind a new superblock.
+unsafe fn has_identity<T: FileSystem>(
+    sb: *const bindings::super_block,
+    context: *const bindings::fs_context,
+) -> bool {
+    // SAFETY: By the caller's promise. Identities do not change.
+    unsafe {
         let asked = (*context).s_fs_info.cast::<Private<T>>();
         (*private::<T>(sb)).identity == (*asked).identity
-    };
-    c_int::from(is_same)
+    }
 }
 
 /// Mounts what a context asks for as a new superblock.
@@ -366,8 +414,6 @@ unsafe fn fill<T: FileSystem>(
         (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
     }
     // SAFETY: The superblock is filled in.
-    unsafe { instance::<T>(sb).start(SuperBlock::from_raw(sb))? };
-    // SAFETY: As above.
     let root = unsafe { inode::get::<T>(sb, parameters.root)? };
     // SAFETY: `d_make_root` takes the reference to the inode over.
     let dentry = unsafe { bindings::d_make_root(root) };
@@ -377,6 +423,10 @@ unsafe fn fill<T: FileSystem>(
     // SAFETY: As above. Nobody else looks at the directory.
     unsafe {
         (*sb).s_root = dentry;
+        // Not before: a superblock without a root is ended without `put_super`, which gives back
+        // the inodes that the filesystem takes here.
+        // INVARIANT: It is filled in.
+        instance::<T>(sb).start(FilledSuperBlock(sb, PhantomData))?;
         (*private::<T>(sb)).directory = Some(directory_of(sb)?);
     }
     Ok(())
@@ -431,16 +481,15 @@ unsafe fn directory_of<T: FileSystem>(
 /// Called by the VFS with a superblock of `T`, filled or not.
 pub(super) unsafe extern "C" fn kill<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: The directory must go first, as its name can be used again after `kill_…_super`.
-    // No inode is left then, and `is_same` is not called any more, so that nobody uses what is
-    // behind the superblock.
+    // No inode is left then, and `is_same` does not look at the superblock any more, so that
+    // nobody uses what is behind it.
     unsafe {
         let private = private::<T>(sb);
         drop((*private).directory.take());
-        // A block device may be what could not be opened.
-        if (*sb).s_dev < bindings::FIRST_NAMED_DEVICE {
-            bindings::kill_anon_super(sb);
-        } else {
+        if is_of_disk(sb) {
             bindings::kill_block_super(sb);
+        } else {
+            bindings::kill_anon_super(sb);
         }
         drop(KBox::from_raw(private));
     }
@@ -473,7 +522,7 @@ impl<T: FileSystem> Operations<T> {
             let fs = instance::<T>(sb);
             fs.stop();
             fs.wait_until_returned();
-            (*private::<T>(sb)).drop_instance();
+            Private::drop_instance(private::<T>(sb));
         }
     }
 

@@ -27,7 +27,7 @@ impl<T> Attribute<T> {
     /// An attribute that everybody can read.
     pub(crate) const fn new(name: &'static CStr, show: fn(&T, &mut Text<'_>) -> Result) -> Self {
         Self {
-            raw: bindings::read_only_attribute(name),
+            raw: bindings::sysfs_attribute(name, 0o444),
             show,
         }
     }

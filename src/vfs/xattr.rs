@@ -207,6 +207,6 @@ unsafe fn buffer_of<'a>(buffer: *mut u8, size: usize) -> &'a mut [u8] {
     if buffer.is_null() || size == 0 {
         return &mut [];
     }
-    // SAFETY: By the caller's promise; the VFS has initialized what it passes.
+    // SAFETY: By the caller's promise. What is in it is arbitrary, and only written to.
     unsafe { slice::from_raw_parts_mut(buffer, size) }
 }

@@ -128,6 +128,8 @@ pub enum Craft {
     Map,
     /// Shared xattrs in the metabox.
     SharedInMetabox,
+    /// The metabox inode is a symbolic link.
+    LinkedMetabox,
     /// Flat addresses, which lead to the further device, in place of addresses on that.
     Redirected,
     /// A mistake in each of many files.

@@ -12,9 +12,21 @@ use crate::{
         check_mountable, check_no_leak, image_range, load, mount_refused, serve_initrd, unload,
         Device, Footprint, GOOD,
     },
-    image::{Content, Damage, Field, Image},
+    image::{Content, Craft, Damage, Field, Image, Maker, Tree, Zoo},
     tests, Machine, Suite,
 };
+
+/// The packed inode is good, and the metabox inode is not.
+const LINKED_METABOX: Image = Image::good(
+    "linked-metabox",
+    Content::Zoo(Zoo {
+        tree: Tree::Compressible,
+        maker: Maker::Next,
+        mkfs: &["-zlz4hc", "-m4096:lz4hc", "-E48bit", "-Efragments"],
+        craft: Some(Craft::LinkedMetabox),
+        ..Zoo::DEFAULT
+    }),
+);
 
 pub(super) static SUITE: Suite = Suite {
     name: "damaged_images",
@@ -45,6 +57,7 @@ pub(super) static SUITE: Suite = Suite {
             ),
             Image::damaged("blocks8k", &[Damage::sealed(Field::blkszbits, 13)]),
             Image::damaged("blocks256", &[Damage::sealed(Field::blkszbits, 8)]),
+            LINKED_METABOX,
         ],
         ..Machine::RETAINING
     },
@@ -59,6 +72,7 @@ pub(super) static SUITE: Suite = Suite {
         block_size_over_a_page,
         block_size_too_small,
         region_too_short_for_a_superblock,
+        metabox_that_is_a_link,
         refusals_leak_nothing,
     ],
 };
@@ -151,4 +165,11 @@ fn refusals_leak_nothing() -> Result<()> {
         Ok(())
     })?;
     unload(module)
+}
+
+/// The last step of mounting fails: what the steps before have taken is given back. Were the packed
+/// inode kept, unloading would find it.
+fn metabox_that_is_a_link() -> Result<()> {
+    let name = LINKED_METABOX.name;
+    check_refused(name, Errno::UCLEAN, &["symlink target too long"])
 }

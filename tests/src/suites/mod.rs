@@ -21,6 +21,7 @@ mod memory;
 mod mounts;
 mod options;
 mod payload;
+mod permissions;
 mod reading;
 mod regions;
 mod stock;
@@ -62,6 +63,8 @@ pub const ALL: &[&Suite] = &[
     &compressed::SMALL,
     &devices::SUITE,
     &kunit::SUITE,
+    &permissions::SUITE,
+    &permissions::LOCKDOWN,
     &unaligned::SUITE,
     &freed::SUITE,
 ];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Calls about files and mounts for which there is no safe function: file handles, FIEMAP, the
-//! filesystem's label, leases, loop devices, the owners that a mount shows, and mount(2) without a
-//! source.
+//! Calls about files, mounts and modules for which there is no safe function: file handles, FIEMAP,
+//! the filesystem's label, unknown ioctls, leases, loop devices, the owners that a mount shows,
+//! mount(2) without a source, and modules whose parameters are not there yet.
 #![expect(
     unsafe_code,
     reason = "these system calls and ioctls have no safe form, or none with all of their arguments"
@@ -18,6 +18,8 @@ use std::{
     path::Path,
     ptr,
 };
+
+use super::mapping::Mapping;
 
 /// `MAX_HANDLE_SZ`
 const MAX_HANDLE: usize = 128;
@@ -158,6 +160,29 @@ pub fn label(file: impl AsFd) -> io::Result<Vec<u8>> {
     check(result.into())?;
     let end = label.iter().position(|byte| *byte == 0);
     Ok(label[..end.unwrap_or(MAX)].to_vec())
+}
+
+/// An ioctl that takes no argument.
+///
+/// # Errors
+/// The ioctl's.
+pub fn ioctl(file: impl AsFd, command: u32) -> io::Result<()> {
+    let command = libc::Ioctl::from(command);
+    // SAFETY: a null pointer, which the kernel does not write to for anybody.
+    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), command, ptr::null_mut::<u8>()) };
+    check(result.into()).map(drop)
+}
+
+/// Loads a module; its parameters are the string that the mapping begins with when the kernel looks
+/// at it, which it does late.
+///
+/// # Errors
+/// The system call's.
+pub fn load_module(file: impl AsFd, parameters: &Mapping) -> io::Result<()> {
+    let (file, text) = (file.as_fd().as_raw_fd(), parameters.bytes().as_ptr());
+    // SAFETY: the kernel only reads the string, and finds out by itself what is not mapped.
+    let result = unsafe { libc::syscall(libc::SYS_finit_module, file, text, 0) };
+    check(result).map(drop)
 }
 
 /// What a lease lets its holder know of.

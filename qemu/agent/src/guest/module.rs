@@ -7,14 +7,22 @@ use std::{
     fs::{self, File},
     mem,
     path::PathBuf,
+    thread,
+    time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use rustix::{
+    fs::{ftruncate, memfd_create, MemfdFlags},
     io::Errno,
     system::{delete_module, finit_module},
 };
 
+use super::{
+    calls::load_module,
+    mapping::{MapFlags, Mapping, ProtFlags, PAGE},
+    userfault::{Mode, UserFault},
+};
 use crate::modinfo;
 
 /// Where the modules lie.
@@ -39,6 +47,46 @@ impl Module {
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
         finit_module(file, &parameters, 0)?;
         Ok(Self { name })
+    }
+
+    /// Loads one module, and does something when the kernel has decided about its signature and
+    /// wants to have its parameters.
+    ///
+    /// # Errors
+    /// When the kernel does not come so far, and those of `meanwhile`. The kernel's are inside.
+    pub fn insert_late(
+        name: &str,
+        parameters: &str,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Result<Self, Errno>> {
+        let mut content = [0; PAGE];
+        let text = content.get_mut(..parameters.len());
+        text.context("too many parameters")?
+            .copy_from_slice(parameters.as_bytes());
+        let file = File::open(path(name))?;
+        let memory = memfd_create("parameters", MemfdFlags::CLOEXEC)?;
+        ftruncate(&memory, PAGE.try_into()?)?;
+        let mut page = Mapping::new(&memory, 0, PAGE, ProtFlags::READ, MapFlags::SHARED)?;
+        let watcher = UserFault::new(Mode::Missing)?;
+        watcher.watch(&mut page)?;
+        let page = &page;
+        let loaded = thread::scope(|scope| {
+            let loading = scope.spawn(move || load_module(&file, page));
+            let done = watcher
+                .wait(Duration::from_secs(20))
+                .map_err(anyhow::Error::from)
+                .and_then(|is_waiting| {
+                    ensure!(is_waiting, "the kernel does not ask for the parameters");
+                    meanwhile()
+                });
+            watcher.provide(page, &content)?;
+            let loaded = loading.join();
+            done.map(|()| loaded)
+        })?;
+        let loaded = loaded.map_err(|_| anyhow::anyhow!("the loading thread panicked"))?;
+        let errno = |error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let name = CString::new(name)?;
+        Ok(loaded.map(|()| Self { name }).map_err(errno))
     }
 
     /// Unloads it, as rmmod does: without waiting for it to become unused.

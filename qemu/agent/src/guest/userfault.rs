@@ -6,11 +6,12 @@
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::mm::{userfaultfd, UserfaultfdFlags};
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, PAGE};
 
 /// `UFFD_API`
 const API: u64 = 0xaa;
@@ -18,6 +19,8 @@ const API: u64 = 0xaa;
 const NEGOTIATE: libc::Ioctl = 0xC018_AA3F;
 /// `UFFDIO_REGISTER`
 const REGISTER: libc::Ioctl = 0xC020_AA00;
+/// `UFFDIO_COPY`
+const PROVIDE: libc::Ioctl = 0xC028_AA03;
 /// `UFFDIO_WRITEPROTECT`
 const WRITE_PROTECT: libc::Ioctl = 0xC018_AA06;
 
@@ -64,8 +67,10 @@ impl UserFault {
     /// # Errors
     /// The system call's, and `EINVAL` when the kernel lacks what `mode` needs.
     pub fn new(mode: Mode) -> io::Result<Self> {
+        // One that blocks cannot be polled.
+        let flags = UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
         // SAFETY: nothing is watched yet.
-        let fd = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC)? };
+        let fd = unsafe { userfaultfd(flags)? };
         let this = Self { fd, mode };
         this.call(NEGOTIATE, &mut [API, mode.features(), 0])?;
         Ok(this)
@@ -78,6 +83,36 @@ impl UserFault {
     pub fn watch(&self, pages: &mut Mapping) -> io::Result<()> {
         let (start, len) = Self::range(pages)?;
         self.call(REGISTER, &mut [start, len, self.mode.register(), 0])
+    }
+
+    /// Waits until somebody accesses a page that is not there; whether that happens in time.
+    ///
+    /// # Errors
+    /// The system call's.
+    pub fn wait(&self, limit: Duration) -> io::Result<bool> {
+        let mut event = libc::pollfd {
+            fd: self.fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let limit = limit.as_millis().try_into().map_err(io::Error::other)?;
+        // SAFETY: one event, which is ours to be written.
+        match unsafe { libc::poll(&raw mut event, 1, limit) } {
+            ..0 => Err(io::Error::last_os_error()),
+            _ => Ok(event.revents == libc::POLLIN),
+        }
+    }
+
+    /// Provides the first page of a watched mapping, for whoever waits for it.
+    ///
+    /// # Errors
+    /// The ioctl's.
+    pub fn provide(&self, pages: &Mapping, content: &[u8; PAGE]) -> io::Result<()> {
+        let (start, _) = Self::range(pages)?;
+        let content = content.as_ptr().addr().try_into();
+        let len = PAGE.try_into().map_err(io::Error::other)?;
+        let mut argument = [start, content.map_err(io::Error::other)?, len, 0, 0];
+        self.call(PROVIDE, &mut argument)
     }
 
     /// Has a write to any page of a watched mapping noticed.
@@ -104,7 +139,8 @@ impl UserFault {
         argument: &mut [u64; N],
     ) -> io::Result<()> {
         // SAFETY: the argument is as long as the command says. Neither of the modes changes what
-        // a mapping of a file shows: the kernel refuses the first one for it.
+        // a mapping of a file shows: the kernel refuses the first one for it, unless it is in
+        // memory, where a page is provided for nobody who has seen another one.
         let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), command, argument.as_mut_ptr()) };
         if result < 0 {
             return Err(io::Error::last_os_error());

@@ -32,6 +32,7 @@ pub(super) fn apply(file: &Path, craft: Craft) -> Result<()> {
         Craft::Indexes => chunks::indexes(&mut image)?,
         Craft::Map => chunks::map(&mut image)?,
         Craft::SharedInMetabox => metabox::shared_xattrs(&mut image)?,
+        Craft::LinkedMetabox => metabox::link(&mut image)?,
         Craft::Redirected => chunks::redirected(&mut image)?,
         Craft::Broken => broken::all(&mut image)?,
         Craft::Streams => streams::broken(&mut image)?,

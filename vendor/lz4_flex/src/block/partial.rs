@@ -402,8 +402,11 @@ impl Decoder {
             return Err(DecompressError::ExpectedAnotherByte);
         }
         // SAFETY: `ip` is before the end.
-        let token = usize::from(unsafe { self.ip.read_volatile() });
-        self.ip = unsafe { self.ip.add(1) };
+        let token = unsafe {
+            let token = self.ip.read_volatile();
+            self.ip = self.ip.add(1);
+            usize::from(token)
+        };
         let mut literals = token >> 4;
         if literals == LONG {
             // SAFETY: `ip` is at most the end.
@@ -427,8 +430,11 @@ impl Decoder {
             return Err(DecompressError::ExpectedAnotherByte);
         }
         // SAFETY: As just checked.
-        let offset = unsafe { read_offset(self.ip) };
-        self.ip = unsafe { self.ip.add(2) };
+        let offset = unsafe {
+            let offset = read_offset(self.ip);
+            self.ip = self.ip.add(2);
+            offset
+        };
         check_offset(offset, self.pos)?;
         let mut length = token & 15;
         if length == LONG {

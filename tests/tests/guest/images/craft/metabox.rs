@@ -7,6 +7,17 @@ use erodax_format::inode::{Inode, Layout};
 
 use super::{inode, superblock, Crafted};
 
+/// `S_IFLNK`
+const LINK: u64 = 0o120_000;
+
+/// Makes the metabox inode a symbolic link, which the format allows; but it is too long for one.
+pub(super) fn link(image: &mut Crafted) -> Result<()> {
+    let nid = image.get(superblock::START, superblock::METABOX_NID);
+    let start = usize::try_from(image.sb.inode_offset(nid)?)?;
+    let mode = image.get(start, inode::MODE);
+    image.set(start, inode::MODE, LINK | mode & 0o7777)
+}
+
 /// `EROFS_FEATURE_COMPAT_SHARED_EA_IN_METABOX`
 const SHARED_EA_IN_METABOX: u64 = 1 << 3;
 
