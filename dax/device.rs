@@ -36,7 +36,7 @@ pub(crate) struct Devices {
 
 impl Devices {
     /// Makes /dev/erodax0, /dev/erodax1, … of the regions.
-    pub(super) fn create(regions: KVec<Arc<Region>>) -> Result<Self> {
+    pub(crate) fn create(regions: KVec<Arc<Region>>) -> Result<Self> {
         let numbers = Numbers::new(regions.len().try_into()?)?;
         let class = sysfs::Class::register()?;
         let mut devices = KVec::with_capacity(regions.len(), GFP_KERNEL)?;

@@ -5,7 +5,7 @@
 use crate::{
     bindings,
     codec::{Damaged, Decoders},
-    vfs::Emitter,
+    vfs::{is_killed, Emitter},
 };
 use core::{cmp::Ordering, mem::MaybeUninit, ptr::NonNull};
 use erodax_format::{pcluster::Algorithm, Error, Image};
@@ -60,10 +60,14 @@ impl Memory {
     /// Copies all of it to the reader; returns the bytes copied, fewer where its buffer
     /// ends or faults.
     pub(crate) fn copy_to_iter(&self, iter: &mut IovIterDest<'_>) -> usize {
-        // `_copy_to_iter`: the check of `copy_to_iter` is for slab objects, and it takes
-        // memory in compound pages for one object.
-        // SAFETY: The memory is readable by the invariant; `iter` is a valid iterator.
-        unsafe { bindings::_copy_to_iter(self.start.as_ptr().cast(), self.len, iter.as_raw()) }
+        let start: *const u8 = self.start.as_ptr();
+        in_pieces(self.len, |done, len| {
+            // `_copy_to_iter`: the check of `copy_to_iter` is for slab objects, and it takes
+            // memory in compound pages for one object.
+            // SAFETY: The memory is readable by the invariant, and the piece a part of it; `iter`
+            // is a valid iterator.
+            unsafe { bindings::_copy_to_iter(start.add(done).cast(), len, iter.as_raw()) }
+        })
     }
 
     /// Passes a directory entry on whose name it is; false if there is no room for it.
@@ -186,5 +190,25 @@ unsafe fn copy<W>(from: NonNull<u8>, to: *mut u8) {
 pub(crate) fn zero_iter(iter: &mut IovIterDest<'_>, len: u64) -> usize {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     // SAFETY: A valid iterator.
-    unsafe { bindings::iov_iter_zero(len, iter.as_raw()) }
+    in_pieces(len, |_, len| unsafe {
+        bindings::iov_iter_zero(len, iter.as_raw())
+    })
+}
+
+/// Gives the reader `len` bytes by `give`, which is told how many were given already and how many
+/// to give now, until it gives fewer; returns how many were given.
+///
+/// One call may ask for 2 GiB. Who is killed meanwhile does not have to wait for them.
+fn in_pieces(len: usize, mut give: impl FnMut(usize, usize) -> usize) -> usize {
+    const PIECE: usize = 4 << 20;
+    let mut done = 0;
+    while done < len && (done == 0 || !is_killed()) {
+        let now = PIECE.min(len - done);
+        let given = give(done, now);
+        done += given;
+        if given < now {
+            break;
+        }
+    }
+    done
 }

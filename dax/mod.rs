@@ -32,17 +32,18 @@ pub(crate) use memory::zero_iter;
 pub(crate) use source::{DeviceId, SourceError, View};
 
 use crate::bindings;
-use kernel::{error::to_result, prelude::*};
+use kernel::{error::to_result, prelude::*, sync::Arc};
+use region::Region;
 
-/// Serves the memory that the `region=` parameter names.
+/// The memory that the `region=` parameter names, of which [`Devices`] are made.
 ///
 /// Every refusal has been written to the kernel log when this returns.
 ///
-/// Without the parameter there are no devices: there may be others' to mount.
-pub(crate) fn serve(parameter: Option<&[u8]>) -> Result<Devices> {
+/// Without the parameter there is none: there may be others' to mount.
+pub(crate) fn regions(parameter: Option<&[u8]>) -> Result<KVec<Arc<Region>>> {
     fsdax::init();
     let Some(parameter) = parameter else {
-        return Devices::create(KVec::new());
+        return Ok(KVec::new());
     };
     let request = param::parse(parameter).map_err(|error| {
         pr_err!("{}\n", error.advice());
@@ -51,19 +52,18 @@ pub(crate) fn serve(parameter: Option<&[u8]>) -> Result<Devices> {
             _ => EINVAL,
         }
     })?;
-    let regions = match request {
-        param::Request::Initrd => initrd::images()?,
+    match request {
+        param::Request::Initrd => initrd::images(),
         param::Request::Ranges(ranges) => {
             refuse_under_lockdown()?;
             let mut regions = KVec::new();
             let mut carve_outs = carve_out::CarveOuts::new(ranges);
             for range in ranges {
-                regions.push(region::Region::at(range, &mut carve_outs)?, GFP_KERNEL)?;
+                regions.push(Region::at(range, &mut carve_outs)?, GFP_KERNEL)?;
             }
-            regions
+            Ok(regions)
         }
-    };
-    Devices::create(regions)
+    }
 }
 
 /// Addresses chosen by the user are what kernel lockdown keeps from module parameters.

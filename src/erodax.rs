@@ -45,8 +45,11 @@ struct Erodax {
 
 impl kernel::Module for Erodax {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let devices = dax::serve(parameters::region())?;
+        let regions = dax::regions(parameters::region())?;
         let filesystem = fs::register(parameters::fstype())?;
+        // Last, when only memory can be missing: who opens a device holds the module, but a
+        // module that fails to load goes nevertheless.
+        let devices = dax::Devices::create(regions)?;
         devices.announce();
         Ok(Self {
             _filesystem: filesystem,

@@ -13,6 +13,7 @@
 #include <linux/pagemap.h>
 #include <linux/posix_acl_xattr.h>
 #include <linux/ratelimit.h>
+#include <linux/sched/signal.h>
 
 #include "helpers.h"
 
@@ -275,6 +276,11 @@ void erodax_log_error(struct fs_context *fc, const char *message)
 struct posix_acl *erodax_acl_from_xattr(const void *value, size_t size)
 {
 	return posix_acl_from_xattr(&init_user_ns, value, size);
+}
+
+bool erodax_is_killed(void)
+{
+	return fatal_signal_pending(current);
 }
 
 /* Whether a message that an image can provoke at will may be logged now. */

@@ -66,6 +66,7 @@ size_t erodax_folio_size(struct folio *folio);
 loff_t erodax_folio_pos(struct folio *folio);
 bool erodax_is_shared_maywrite(const struct vm_area_desc *desc);
 struct posix_acl *erodax_acl_from_xattr(const void *value, size_t size);
+bool erodax_is_killed(void);
 bool erodax_may_log(void);
 void erodax_log_error(struct fs_context *fc, const char *message);
 

@@ -2,7 +2,7 @@
 
 //! Where a file's bytes lie: SEEK_DATA, SEEK_HOLE and FIEMAP.
 
-use super::{inode::InodeCell, super_block, FileSystem};
+use super::{inode::InodeCell, is_killed, super_block, FileSystem};
 use crate::bindings;
 use kernel::{
     error::{from_result, to_result},
@@ -39,6 +39,15 @@ pub(crate) enum Form {
     Encoded,
 }
 
+/// The extent at a position, unless the caller has been killed: files may have any number of them,
+/// and holes are passed over without a word.
+fn extent_at<T: FileSystem>(fs: &T, data: &T::Inode, position: u64) -> Result<Extent> {
+    match is_killed() {
+        true => Err(EINTR),
+        false => fs.extent(data, position),
+    }
+}
+
 /// The position that `whence` (SEEK_DATA or SEEK_HOLE) leads to from `offset`; `ENXIO` if there is
 /// none, as lseek(2) says.
 ///
@@ -55,7 +64,7 @@ pub(super) fn seek<T: FileSystem>(
     }
     let mut position = offset;
     while position < size {
-        let extent = fs.extent(data, position)?;
+        let extent = extent_at(fs, data, position)?;
         if (extent.place != Place::Hole) == wants_data {
             return Ok(position);
         }
@@ -94,7 +103,7 @@ pub(super) unsafe extern "C" fn fiemap<T: FileSystem>(
         let end = start.saturating_add(len).min(size);
         let mut position = start;
         while position < end {
-            let extent = fs.extent(data, position)?;
+            let extent = extent_at(fs, data, position)?;
             let extent_end = position.saturating_add(extent.len);
             if let Place::Data { address, form } = extent.place {
                 let start = position.saturating_sub(extent.before);

@@ -329,8 +329,6 @@ unsafe fn fill<T: FileSystem>(
         (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
     }
     // SAFETY: The superblock is filled in.
-    unsafe { instance::<T>(sb).start(SuperBlock::from_raw(sb))? };
-    // SAFETY: As above.
     let root = unsafe { inode::get::<T>(sb, parameters.root)? };
     // SAFETY: `d_make_root` takes the reference to the inode over.
     let dentry = unsafe { bindings::d_make_root(root) };
@@ -340,6 +338,9 @@ unsafe fn fill<T: FileSystem>(
     // SAFETY: As above. Nobody else looks at the directory.
     unsafe {
         (*sb).s_root = dentry;
+        // Not before: a superblock without a root is ended without `put_super`, which gives back
+        // the inodes that the filesystem takes here.
+        instance::<T>(sb).start(SuperBlock::from_raw(sb))?;
         (*private::<T>(sb)).directory = Some(directory_of(sb)?);
     }
     Ok(())
