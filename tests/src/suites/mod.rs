@@ -7,6 +7,7 @@ mod compressed;
 mod damaged;
 mod devices;
 mod directories;
+mod faults;
 mod files;
 mod formats;
 mod freed;
@@ -35,6 +36,8 @@ pub const ALL: &[&Suite] = &[
     &memory::PMEM,
     &memory::FSDEV,
     &memory::CARVE_OUT,
+    &faults::FAILING,
+    &faults::SUITE,
     &payload::SUITE,
     &fsdax::SUITE,
     &files::SUITE,

@@ -8,7 +8,7 @@ use erodax_agent::guest::module::Module;
 
 use crate::{
     erodax::{load, serve_initrd, unload, Device, GOOD},
-    image::{Content, Craft, Data, Image, Zoo},
+    image::{Content, Craft, Data, Image, Tree, Zoo},
     suites::BIGGER,
     Machine,
 };
@@ -47,6 +47,16 @@ pub(super) const CHUNKED: Image = zoo("chunked", &["--chunksize=4096"]);
 pub(super) const CHUNK_INDEXES: Image = zoo(
     "chunk-indexes",
     &["--chunksize=65536", "-Eforce-chunk-indexes"],
+);
+/// With a file of very many extents, and one that is a hole larger than any memory.
+pub(super) const LONG: Image = Image::good(
+    "long",
+    Content::Zoo(Zoo {
+        tree: Tree::Sample,
+        mkfs: &["--chunksize=4096", "-Eforce-inode-extended"],
+        craft: Some(Craft::Long),
+        ..Zoo::DEFAULT
+    }),
 );
 /// Files of chunks smaller than pages.
 pub(super) const SMALL_CHUNKS: Image = zoo("chunked512", &["-b512", "--chunksize=512"]);

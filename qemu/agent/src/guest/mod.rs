@@ -7,7 +7,9 @@
 
 pub mod calls;
 mod child;
+pub mod injection;
 pub mod iomem;
+pub mod kmemleak;
 pub mod kmsg;
 pub mod mapping;
 pub mod memory;
