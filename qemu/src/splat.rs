@@ -29,7 +29,7 @@ const AFTER: usize = 45;
 /// The first complaint in `console` with the lines around it, or `None`.
 pub fn find(console: &str) -> Option<String> {
     let lines: Vec<&str> = console.lines().collect();
-    let at = lines.iter().position(|line| is_sign(line))?;
+    let at = (0..lines.len()).find(|&at| is_sign(lines[at]) && !is_of_oom_killer(&lines[..at]))?;
     let end = lines.len().min(at + AFTER);
     Some(lines[at.saturating_sub(BEFORE)..end].join("\n"))
 }
@@ -38,6 +38,16 @@ fn is_sign(line: &str) -> bool {
     let hung_task = line.contains("INFO: task ") && line.contains(" blocked for more than");
     let stall = line.contains("INFO: rcu_") && line.contains("detected");
     hung_task || stall || SIGNS.iter().any(|sign| line.contains(sign))
+}
+
+/// Whether a trace after these lines only shows who has met the limit of its cgroup or the end of the
+/// memory: that is nothing wrong with the kernel.
+fn is_of_oom_killer(before: &[&str]) -> bool {
+    /// From the first line of such a report to its trace: CPU, taint, hardware.
+    const HEAD: usize = 4;
+    let head = before.iter().rev().take(HEAD);
+    head.into_iter()
+        .any(|line| line.contains(" invoked oom-killer: "))
 }
 
 #[cfg(test)]
@@ -77,6 +87,15 @@ mod tests {
         ] {
             assert_eq!(find(line), None);
         }
+    }
+
+    #[test]
+    fn who_meets_a_limit_is_no_complaint() {
+        let report = "init invoked oom-killer: gfp_mask=0xcc0\nCPU: 0 UID: 0\nTainted: [O]=OOT\n\
+                      Hardware name: QEMU\nCall Trace:\n <TASK>\n";
+        assert_eq!(find(report), None);
+        let more = format!("{report}some more\nlines\nCall Trace:\n");
+        assert!(find(&more).is_some_and(|found| found.ends_with("lines\nCall Trace:")));
     }
 
     #[test]

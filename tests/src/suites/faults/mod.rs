@@ -47,7 +47,7 @@ pub(super) static SUITE: Suite = Suite {
         Test::new("held_by_all_uses", unloading::held_by_all_uses),
         Test::new("fails_to_load_while_opened", unloading::fails_to_load),
         long("unloaded_while_used", unloading::while_used),
-        long("suspended", suspended::to_idle),
+        long("suspended", suspended::to_ram),
         long("cycles", cycles::nothing_is_left),
     ],
 };

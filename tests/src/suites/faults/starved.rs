@@ -25,7 +25,7 @@ const READERS: usize = 6;
 /// What each of them wants beside the page cache: all together more than [`LIMIT`], three of them
 /// less.
 const WANTED_MIB: usize = 7;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 /// What the killed may leave: the system's own.
 const ALLOWED_KIB: u64 = 1024;
 
@@ -79,7 +79,7 @@ fn read_and_grow(root: &Path, entries: &[Entry]) -> Result<()> {
     let mut grown = Vec::new();
     for _ in 0..WANTED_MIB {
         grown.push(vec![1_u8; 1 << 20]);
-        for entry in entries {
+        for entry in entries.iter().step_by(3) {
             if let Some(expected) = &entry.sha256 {
                 check(&root.join(entry.path()), expected)?;
             }

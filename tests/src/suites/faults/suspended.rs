@@ -22,7 +22,7 @@ const SUCCESSES: &str = "/sys/power/suspend_stats/success";
 
 /// Mappings, half of whose pages are there, open files, a running program and mounts are what they
 /// were.
-pub(super) fn to_idle() -> Result<()> {
+pub(super) fn to_ram() -> Result<()> {
     let module = serve_initrd()?;
     let program = mount(super::PROGRAM.name, "dax")?;
     let direct = mount(zoo::PLAIN.name, "dax")?;
@@ -69,13 +69,15 @@ pub(super) fn to_idle() -> Result<()> {
     unload(module)
 }
 
-/// Suspends to idle, until the clock wakes the machine up.
+/// Suspends to RAM, until the clock wakes the machine up. (Emulated clocks do not wake one that is
+/// only idle.)
 fn sleep() -> Result<()> {
     let before = successes()?;
     ensure!(Path::new(ALARM).exists(), "no clock that can wake: {ALARM}");
     fs::write(ALARM, "0")?;
     fs::write(ALARM, format!("+{SECONDS}")).context(ALARM)?;
-    fs::write("/sys/power/state", "freeze").context("/sys/power/state")?;
+    fs::write("/sys/power/mem_sleep", "deep").context("/sys/power/mem_sleep")?;
+    fs::write("/sys/power/state", "mem").context("/sys/power/state")?;
     ensure!(successes()? == before + 1, "was not suspended");
     Ok(())
 }
