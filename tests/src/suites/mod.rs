@@ -37,6 +37,7 @@ pub const ALL: &[&Suite] = &[
     &memory::FSDEV,
     &memory::CARVE_OUT,
     &faults::FAILING,
+    &faults::FAILING_TO_LOAD,
     &faults::SUITE,
     &payload::SUITE,
     &fsdax::SUITE,

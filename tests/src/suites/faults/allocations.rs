@@ -38,8 +38,9 @@ use crate::{
 /// More allocations than any operation has.
 const MANY: u32 = 5000;
 
+pub(super) const LOADING: &[Test] = &[patient("loading", loading)];
+
 pub(super) const TESTS: &[Test] = &[
-    patient("loading", loading),
     patient("mounting", mounting),
     patient("names", names),
     patient("attributes", attributes),

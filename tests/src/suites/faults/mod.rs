@@ -52,7 +52,18 @@ pub(super) static SUITE: Suite = Suite {
     ],
 };
 
-/// Only where allocations can be made to fail.
+/// Only where allocations can be made to fail. With a single image, as each device has dozens.
+pub(super) static FAILING_TO_LOAD: Suite = Suite {
+    name: "failing_to_load",
+    machine: Machine {
+        needs_debug_kernel: true,
+        images: &[Image::good(GOOD, Content::Small)],
+        ..Machine::RETAINING
+    },
+    tests: allocations::LOADING,
+};
+
+/// The same for all that is done with a module that is loaded.
 pub(super) static FAILING: Suite = Suite {
     name: "failing_allocations",
     machine: Machine {

@@ -193,7 +193,7 @@ pub(super) fn beside_stock() -> Result<()> {
     ensure!(map.bytes()[..whole.len()] == whole, "before");
     let _ = source.unplug()?;
     let read = read(&path).map(|bytes| bytes.len());
-    ensure!(read == Err(Some(Errno::IO)), "read: {read:?}");
+    ensure!(read == Err(Some(Errno::NXIO)), "read: {read:?}");
     check_dies(signal::BUS, || map.touch(7 * PAGE))?;
     drop(map);
     theirs.unmount()?;
