@@ -176,7 +176,9 @@ fn mounting() -> Result<()> {
                 while unmount(TARGET, UnmountFlags::empty()).is_ok() {}
                 drop_caches()
             };
-            failing.each(image, &[Errno::NOMEM], prepare, |()| {
+            // That there is a directory already which cannot be looked at is `create_dir_all`'s.
+            let errors = [Errno::NOMEM, Errno::EXIST];
+            failing.each(image, &errors, prepare, |()| {
                 let mounted = mount_source(&node, "", "failing");
                 let mounted = mounted.map_err(|error| error.errno)?;
                 Ok(mounted.unmount().map(|()| true)?)
