@@ -104,6 +104,7 @@ help: ## List the targets
 	@echo '  ERODAX_FLAVOUR=amd64   the flavour of the stock kernel (cloud-amd64)'
 	@echo '  ERODAX_MIRROR=URL      the Debian mirror (the one that this machine uses)'
 	@echo '  ERODAX_STRESS_SECONDS=N  how long stress tests last (15)'
+	@echo '  ERODAX_CYCLES=N        how often the module is loaded and unloaded in search of leaks (100)'
 	@echo '  V=1                    show the commands of Kbuild'
 
 .PHONY: all module run shell bench test test-guest test-debug test-host fuzz coverage lint paths tools buildroot kernel \

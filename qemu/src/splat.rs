@@ -29,7 +29,8 @@ const AFTER: usize = 45;
 /// The first complaint in `console` with the lines around it, or `None`.
 pub fn find(console: &str) -> Option<String> {
     let lines: Vec<&str> = console.lines().collect();
-    let at = lines.iter().position(|line| is_sign(line))?;
+    let at =
+        (0..lines.len()).find(|&at| is_sign(lines[at]) && !is_of_missing_memory(&lines[..at]))?;
     let end = lines.len().min(at + AFTER);
     Some(lines[at.saturating_sub(BEFORE)..end].join("\n"))
 }
@@ -38,6 +39,19 @@ fn is_sign(line: &str) -> bool {
     let hung_task = line.contains("INFO: task ") && line.contains(" blocked for more than");
     let stall = line.contains("INFO: rcu_") && line.contains("detected");
     hung_task || stall || SIGNS.iter().any(|sign| line.contains(sign))
+}
+
+/// Whether a trace after these lines only shows who has met the end of the memory, or of a cgroup's,
+/// or an injected failure: that is nothing wrong with the kernel.
+fn is_of_missing_memory(before: &[&str]) -> bool {
+    const REPORTS: [&str; 2] = [" invoked oom-killer: ", "__kmem_cache_create_args("];
+    /// From the first line of such a report to its trace: CPU, taint, hardware.
+    const HEAD: usize = 4;
+    before
+        .iter()
+        .rev()
+        .take(HEAD)
+        .any(|line| REPORTS.iter().any(|report| line.contains(report)))
 }
 
 #[cfg(test)]
@@ -77,6 +91,15 @@ mod tests {
         ] {
             assert_eq!(find(line), None);
         }
+    }
+
+    #[test]
+    fn missing_memory_is_no_complaint() {
+        let report = "init invoked oom-killer: gfp_mask=0xcc0\nCPU: 0 UID: 0\nTainted: [O]=OOT\n\
+                      Hardware name: QEMU\nCall Trace:\n <TASK>\n";
+        assert_eq!(find(report), None);
+        let more = format!("{report}some more\nlines\nCall Trace:\n");
+        assert!(find(&more).is_some_and(|found| found.ends_with("lines\nCall Trace:")));
     }
 
     #[test]

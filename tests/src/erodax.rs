@@ -326,28 +326,35 @@ impl Footprint {
 
 /// Repeats `cycle` and checks that free memory is the same in the end. A page lost in each cycle
 /// is noticed.
-pub(crate) fn check_no_leak(mut cycle: impl FnMut() -> Result<()>) -> Result<()> {
+pub(crate) fn check_no_leak(cycle: impl FnMut() -> Result<()>) -> Result<()> {
+    check_no_leak_in(CYCLES, cycle)
+}
+
+/// How often [`check_no_leak`] repeats something.
+pub(crate) const CYCLES: u64 = 100;
+
+/// As [`check_no_leak`], with another number of cycles.
+pub(crate) fn check_no_leak_in(cycles: u64, mut cycle: impl FnMut() -> Result<()>) -> Result<()> {
     const WARM_UP: u64 = 10;
-    const CYCLES: u64 = 100;
-    /// Half a page in each cycle: what else the system does in the meantime takes less.
-    const ALLOWED_KIB: u64 = CYCLES * 2;
     /// What the system has taken for itself it does not take again, while a leak comes back.
     const ROUNDS: u64 = 2;
+    // Half a page in each cycle: what else the system does in the meantime takes less.
+    let allowed_kib = cycles * 2;
     for _ in 0..WARM_UP {
         cycle()?;
     }
     let mut lost = 0;
     for _ in 0..ROUNDS {
         let before = Memory::settled()?.free;
-        for _ in 0..CYCLES {
+        for _ in 0..cycles {
             cycle()?;
         }
         let after = Memory::settled()?.free;
         lost = before.saturating_sub(after);
-        println!("{lost} KiB less free memory after {CYCLES} cycles");
-        if lost < ALLOWED_KIB {
+        println!("{lost} KiB less free memory after {cycles} cycles");
+        if lost < allowed_kib {
             return Ok(());
         }
     }
-    bail!("{lost} KiB lost in {CYCLES} cycles")
+    bail!("{lost} KiB lost in {cycles} cycles")
 }

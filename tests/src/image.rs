@@ -130,6 +130,9 @@ pub enum Craft {
     SharedInMetabox,
     /// The metabox inode is a symbolic link.
     LinkedMetabox,
+    /// A file of [`LONG_MAP`] blocks, each of which is an extent of its own, and one that is
+    /// nothing but a hole of [`LONG_HOLE`] bytes.
+    Long,
     /// Flat addresses, which lead to the further device, in place of addresses on that.
     Redirected,
     /// A mistake in each of many files.
@@ -258,6 +261,15 @@ pub const BUILD_TIME: i64 = 1_700_000_000;
 /// Where in its page the image of a machine begins that is [`prefixed`](crate::Machine::prefixed):
 /// at a sector's begin, as in the RFC that asked for such mounts.
 pub const UNALIGNED_BY: u64 = 1536;
+
+/// The blocks of the file [`LONG_MAP_FILE`] that [`Craft::Long`] makes.
+pub const LONG_MAP: u32 = 3 << 20;
+/// That file.
+pub const LONG_MAP_FILE: &str = "sizes/100001";
+/// The bytes of the file [`LONG_HOLE_FILE`] that [`Craft::Long`] makes.
+pub const LONG_HOLE: u64 = 1 << 40;
+/// That file.
+pub const LONG_HOLE_FILE: &str = "sizes/65536";
 
 /// The file of a [compressible](Tree::Compressible) tree that [`Craft::Streams`] breaks. Its content
 /// is nowhere else.

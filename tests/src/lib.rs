@@ -5,6 +5,7 @@
 //! the guest runs them.
 
 mod beside;
+mod cgroup;
 mod compare;
 mod erodax;
 pub mod expectation;
@@ -119,14 +120,20 @@ pub const STRESS_PARAMETER: &str = "erodax_test.stress";
 const STRESS_SECONDS: u64 = 15;
 
 fn stress_seconds() -> Result<u64> {
+    Ok(parameter(STRESS_PARAMETER)?.unwrap_or(STRESS_SECONDS))
+}
+
+/// The kernel parameter that says how often the module is loaded, used and unloaded in search of
+/// leaks.
+pub const CYCLES_PARAMETER: &str = "erodax_test.cycles";
+
+/// The number in a kernel parameter, if it was given.
+fn parameter(name: &str) -> Result<Option<u64>> {
     let cmdline = fs::read_to_string("/proc/cmdline")?;
     let mut words = cmdline.split_whitespace();
-    let value = words.find_map(|word| word.strip_prefix(STRESS_PARAMETER)?.strip_prefix('='));
-    value.map_or(Ok(STRESS_SECONDS), |value| {
-        value
-            .parse()
-            .with_context(|| format!("{STRESS_PARAMETER}={value}"))
-    })
+    let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let number = value.map(|value| value.parse().with_context(|| format!("{name}={value}")));
+    number.transpose()
 }
 
 /// A test's body, or what a test starts as a program of its own.

@@ -18,6 +18,8 @@ use crate::{
     Machine, Suite, Test,
 };
 
+pub(super) use images::CROWD;
+
 pub(super) static SUITE: Suite = Suite {
     name: "stock_formats",
     machine: Machine {

@@ -9,6 +9,7 @@ mod damaged;
 mod debugger;
 mod devices;
 mod directories;
+mod faults;
 mod files;
 mod formats;
 mod freed;
@@ -39,6 +40,9 @@ pub const ALL: &[&Suite] = &[
     &memory::PMEM,
     &memory::FSDEV,
     &memory::CARVE_OUT,
+    &faults::FAILING,
+    &faults::FAILING_TO_LOAD,
+    &faults::SUITE,
     &payload::SUITE,
     &fsdax::SUITE,
     &files::SUITE,

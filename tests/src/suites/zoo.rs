@@ -55,6 +55,16 @@ pub(super) const CHUNK_INDEXES: Image = zoo(
     "chunk-indexes",
     &["--chunksize=65536", "-Eforce-chunk-indexes"],
 );
+/// With a file of very many extents, and one that is a hole larger than any memory.
+pub(super) const LONG: Image = Image::good(
+    "long",
+    Content::Zoo(Zoo {
+        tree: Tree::Sample,
+        mkfs: &["--chunksize=4096", "-Eforce-inode-extended"],
+        craft: Some(Craft::Long),
+        ..Zoo::DEFAULT
+    }),
+);
 /// Files of chunks smaller than pages.
 pub(super) const SMALL_CHUNKS: Image = zoo("chunked512", &["-b512", "--chunksize=512"]);
 

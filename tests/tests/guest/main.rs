@@ -17,6 +17,8 @@ use libtest_mimic::Arguments;
 
 /// The variable that says how many seconds stress tests last.
 const STRESS: &str = "ERODAX_STRESS_SECONDS";
+/// The variable that says how often the module is loaded and unloaded in search of leaks.
+const CYCLES: &str = "ERODAX_CYCLES";
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -32,13 +34,20 @@ fn main() -> ExitCode {
 fn start() -> anyhow::Result<plan::Host> {
     let environment = Environment::from_env()?;
     let accelerator = Accelerator::choose(&environment)?;
-    let stress = env::var_os(STRESS).map(|value| {
-        let seconds = value.to_str().and_then(|seconds| seconds.parse().ok());
-        seconds.with_context(|| format!("{STRESS} must be a number of seconds, not {value:?}"))
-    });
     Ok(plan::Host {
         environment,
         accelerator,
-        stress: stress.transpose()?,
+        effort: plan::Effort {
+            stress_seconds: number(STRESS)?,
+            cycles: number(CYCLES)?,
+        },
     })
+}
+
+fn number(variable: &str) -> anyhow::Result<Option<u64>> {
+    let value = env::var_os(variable).map(|value| {
+        let number = value.to_str().and_then(|number| number.parse().ok());
+        number.with_context(|| format!("{variable} must be a number, not {value:?}"))
+    });
+    value.transpose()
 }

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Result;
 use erodax_qemu::{Accelerator, Environment};
-use erodax_tests::suites;
+use erodax_tests::{suites, CYCLES_PARAMETER, STRESS_PARAMETER};
 use libtest_mimic::{Arguments, Conclusion, Trial};
 
 use crate::{benchmark, boots, results::Results, suite};
@@ -26,8 +26,36 @@ const MAX_LANES: usize = 2;
 pub struct Host {
     pub environment: Environment,
     pub accelerator: Accelerator,
-    /// How many seconds stress tests last, if it is not what they last anyway.
-    pub stress: Option<u64>,
+    pub effort: Effort,
+}
+
+/// How long tests go on that could go on for ever, if it is not what they do anyway.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// How many seconds stress tests last.
+    pub stress_seconds: Option<u64>,
+    /// How often the module is loaded and unloaded.
+    pub cycles: Option<u64>,
+}
+
+impl Effort {
+    /// The guest's kernel parameters.
+    pub fn parameters(self) -> impl Iterator<Item = String> {
+        let parameters = [
+            (STRESS_PARAMETER, self.stress_seconds),
+            (CYCLES_PARAMETER, self.cycles),
+        ];
+        let given = |(name, value): (&str, Option<u64>)| Some(format!("{name}={}", value?));
+        parameters.into_iter().filter_map(given)
+    }
+
+    /// How many seconds more than otherwise a test may take.
+    pub fn seconds(self) -> u64 {
+        /// Of one cycle, on a busy machine.
+        const CYCLE: u64 = 1;
+        let cycles = self.cycles.unwrap_or_default().saturating_mul(CYCLE);
+        cycles.saturating_add(self.stress_seconds.unwrap_or_default())
+    }
 }
 
 /// Runs the given tests, some of a job's, and sets their results.
@@ -62,7 +90,7 @@ pub fn run(
     let trials = jobs
         .iter()
         .flat_map(|job| job.tests.iter().map(|name| (name, job.ignored)))
-        .map(|(name, ignored)| trial(name, &results).with_ignored_flag(ignored))
+        .map(|(name, ignored)| trial(name, ignored, &results))
         .collect();
     let queue: VecDeque<_> = jobs
         .into_iter()
@@ -94,7 +122,14 @@ pub fn run(
     }))
 }
 
-fn trial(name: &str, results: &Arc<Results>) -> Trial {
+fn trial(name: &str, ignored: bool, results: &Arc<Results>) -> Trial {
+    if ignored {
+        /// Shown with its name, and as the failure of one that is asked for nevertheless.
+        const MISSING: &str = "needs the debug kernel: make test-debug";
+        return Trial::test(name, || Err(MISSING.into()))
+            .with_kind(MISSING)
+            .with_ignored_flag(true);
+    }
     let results = Arc::clone(results);
     let key = name.to_owned();
     Trial::test(name, move || results.wait(&key).map_err(Into::into))

@@ -68,8 +68,8 @@ impl Runner<'_> {
             Some(vm) => vm,
             None => self.boot().map_err(|error| reason(&error))?,
         };
-        let stress = self.host.stress.unwrap_or_default();
-        let limit = Duration::from_secs(test.limit.saturating_add(stress));
+        let more = self.host.effort.seconds();
+        let limit = Duration::from_secs(test.limit.saturating_add(more));
         let verdict = match vm.run(self.suite.name, test.name, limit) {
             Ok(verdict) => {
                 self.vm = Some(vm);
@@ -86,7 +86,7 @@ impl Runner<'_> {
             "not run: this suite lost {MAX_BOOTS} VMs"
         );
         self.boots += 1;
-        let mut scenario = images::scenario(&self.host.environment, self.suite, self.host.stress)?;
+        let mut scenario = images::scenario(&self.host.environment, self.suite, self.host.effort)?;
         if self.boots > 1 {
             // The lost VM's log stays: a failure has named it.
             scenario.name = format!("{}-{}", scenario.name, self.boots);

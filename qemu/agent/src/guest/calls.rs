@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Calls about files, mounts and modules for which there is no safe function: file handles, FIEMAP,
-//! the filesystem's label, unknown ioctls, leases, loop devices, the owners that a mount shows,
-//! mount(2) without a source, and modules whose parameters are not there yet.
+//! the filesystem's label, unknown ioctls, reads into one buffer, leases, loop devices, the owners
+//! that a mount shows, mount(2) without a source, and modules whose parameters are not there yet.
 #![expect(
     unsafe_code,
     reason = "these system calls and ioctls have no safe form, or none with all of their arguments"
@@ -128,21 +128,55 @@ impl Fiemap {
 /// # Errors
 /// The ioctl's.
 pub fn extents(file: impl AsFd, start: u64, length: u64) -> io::Result<Vec<FileExtent>> {
+    let map = fiemap(file, start, length, Fiemap::ROOM)?;
+    let mapped = usize::try_from(map.mapped).map_err(io::Error::other)?;
+    Ok(map.extents.iter().take(mapped).copied().collect())
+}
+
+/// How many extents a file has.
+///
+/// # Errors
+/// The ioctl's.
+pub fn count_extents(file: impl AsFd) -> io::Result<u32> {
+    Ok(fiemap(file, 0, u64::MAX, 0)?.mapped)
+}
+
+fn fiemap(file: impl AsFd, start: u64, length: u64, room: usize) -> io::Result<Box<Fiemap>> {
+    assert!(room <= Fiemap::ROOM);
     let mut map = Box::new(Fiemap {
         start,
         length,
         flags: 0,
         mapped: 0,
-        room: u32::try_from(Fiemap::ROOM).map_err(io::Error::other)?,
+        room: u32::try_from(room).map_err(io::Error::other)?,
         reserved: 0,
         extents: [FileExtent::default(); Fiemap::ROOM],
     });
-    let map: &mut Fiemap = &mut map;
+    let request: &mut Fiemap = &mut map;
     // SAFETY: the request has room for as many extents as it says.
-    let result = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), Fiemap::COMMAND, &raw mut *map) };
+    let result =
+        unsafe { libc::ioctl(file.as_fd().as_raw_fd(), Fiemap::COMMAND, &raw mut *request) };
     check(result.into())?;
-    let mapped = usize::try_from(map.mapped).map_err(io::Error::other)?;
-    Ok(map.extents.iter().take(mapped).copied().collect())
+    Ok(map)
+}
+
+/// Reads a file from its start in one call, one part after the other into the same buffer, as often
+/// as a call allows (`UIO_MAXIOV`); returns how many bytes it was.
+///
+/// # Errors
+/// The system call's.
+pub fn read_repeatedly(file: impl AsFd, buffer: &mut [u8]) -> io::Result<u64> {
+    const TIMES: usize = 1024;
+    let part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let parts = [part; TIMES];
+    let count = libc::c_int::try_from(TIMES).map_err(io::Error::other)?;
+    // SAFETY: every part is the buffer, which is exclusively borrowed; that the kernel writes to it
+    // more than once is nobody's concern.
+    let read = unsafe { libc::preadv(file.as_fd().as_raw_fd(), parts.as_ptr(), count, 0) };
+    u64::try_from(check(i64::try_from(read).map_err(io::Error::other)?)?).map_err(io::Error::other)
 }
 
 /// The filesystem's label, up to its NUL.

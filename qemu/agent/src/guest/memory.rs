@@ -46,6 +46,31 @@ impl Memory {
     }
 }
 
+/// Drops what is clean in the page cache.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_page_cache() -> Result<()> {
+    drop_silently(&["1"])
+}
+
+/// Drops what is clean in the page cache, and dentries and inodes that are not in use.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_caches() -> Result<()> {
+    // What was used lately is spared once, and what it is in then once more.
+    drop_silently(&["3"; 3])
+}
+
+fn drop_silently(what: &[&str]) -> Result<()> {
+    // Without a line in the kernel log, from now on.
+    for value in ["4"].iter().chain(what) {
+        fs::write("/proc/sys/vm/drop_caches", value).context("drop_caches")?;
+    }
+    Ok(())
+}
+
 fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
 }

@@ -7,8 +7,10 @@
 
 pub mod calls;
 mod child;
+pub mod injection;
 pub mod iomem;
 pub mod kcore;
+pub mod kmemleak;
 pub mod kmsg;
 pub mod mapping;
 pub mod memory;

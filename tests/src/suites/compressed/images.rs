@@ -42,11 +42,14 @@ const fn broken(name: &'static str, mkfs: &'static [&'static str]) -> Image {
     of(name, Maker::Stable, mkfs, Some(Craft::Streams))
 }
 
+/// The largest pclusters.
+pub(in crate::suites) const LZ4_LARGE: Image = stable("lz4hc-1m", &["-zlz4hc", "-C1048576"]);
+
 pub(super) const LZ4: [Image; 6] = [
     stable("lz4", &["-zlz4"]),
     stable("lz4hc", &["-zlz4hc"]),
     stable("lz4hc-64k", &["-zlz4hc", "-C65536"]),
-    stable("lz4hc-1m", &["-zlz4hc", "-C1048576"]),
+    LZ4_LARGE,
     next("lz4hc-legacy", &["-zlz4hc", "-C65536", "-Elegacy-compress"]),
     stable("lz4-tails", &["-zlz4", "-Eztailpacking"]),
 ];
@@ -74,11 +77,11 @@ pub(super) const SHARED: [Image; 5] = [
     ),
 ];
 
-pub(super) const LZMA: Image = stable("lzma", &["-zlzma", "-C65536"]);
+pub(in crate::suites) const LZMA: Image = stable("lzma", &["-zlzma", "-C65536"]);
 /// By libdeflate: the other encoder, of mkfs.erofs 1.8.6 itself, makes wrong data of some files.
-pub(super) const DEFLATE: Image = stable("deflate", &["-zlibdeflate", "-C65536"]);
-pub(super) const ZSTD: Image = stable("zstd", &["-zzstd", "-C65536"]);
-pub(super) const ZSTD_SHARED: Image =
+pub(in crate::suites) const DEFLATE: Image = stable("deflate", &["-zlibdeflate", "-C65536"]);
+pub(in crate::suites) const ZSTD: Image = stable("zstd", &["-zzstd", "-C65536"]);
+pub(in crate::suites) const ZSTD_SHARED: Image =
     stable("zstd-shared", &["-zzstd", "-C65536", "-Ededupe,fragments"]);
 
 pub(super) const OTHERS: [Image; 6] = [
@@ -102,17 +105,23 @@ pub(super) const EXTENTS: [Image; 5] = [
     next("extents-lzma", &["-zlzma", "-C1048576", "-E48bit"]),
 ];
 
+/// Compressed metadata.
+pub(in crate::suites) const METABOX: Image = next("metabox-lz4", &["-zlz4hc", "-m4096:lz4hc"]);
+/// Compressed directories.
+pub(in crate::suites) const DIRECTORIES: Image =
+    next("directories", &["-zlz4hc", "--zD", "-Efragments"]);
+
 /// Metadata that is elsewhere or compressed itself.
 pub(super) const METADATA: [Image; 7] = [
     next("lz4-zone", &["-zlz4hc", "--MZ"]),
     next("lz4-metabox", &["-zlz4hc", "-m4096"]),
-    next("metabox-lz4", &["-zlz4hc", "-m4096:lz4hc"]),
+    METABOX,
     next("metabox-lz4-1024", &["-zlz4hc", "-m1024:lz4hc", "-b1024"]),
     next(
         "metabox-lz4-fragments",
         &["-zlz4hc", "-m4096:lz4hc", "-E48bit", "-Efragments"],
     ),
-    next("directories", &["-zlz4hc", "--zD", "-Efragments"]),
+    DIRECTORIES,
     next(
         "directories-all",
         &["-zlz4hc", "--zD", "-Eall-fragments", "-C65536"],

@@ -20,6 +20,8 @@ use crate::{
     Machine, Suite, Test,
 };
 
+pub(super) use images::{DEFLATE, DIRECTORIES, LZ4_LARGE, LZMA, METABOX, ZSTD, ZSTD_SHARED};
+
 pub(super) static SUITE: Suite = Suite {
     name: "compressed",
     machine: Machine {
@@ -40,6 +42,7 @@ pub(super) static SUITE: Suite = Suite {
         Test::new("streams_before_padding", streams_before_padding),
         Test::new("concurrent_readers", pressure::concurrent_readers),
         Test::new("in_a_small_cgroup", pressure::in_a_small_cgroup),
+        long("slowed_down", pressure::slowed_down),
         Test::new("broken_streams", broken_streams),
     ],
 };
@@ -87,7 +90,7 @@ fn metadata() -> Result<()> {
 /// What the images were made of: both drivers could make the same mistake.
 fn contents() -> Result<()> {
     let names = [
-        images::LZ4[3].name,
+        images::LZ4_LARGE.name,
         images::LZMA.name,
         images::DEFLATE.name,
         images::ZSTD_SHARED.name,
@@ -102,7 +105,8 @@ fn streams_before_padding() -> Result<()> {
     with_each(&images::UNPADDED.map(|image| image.name), "", check_all)
 }
 
-fn check_all(root: &Path, entries: &[Entry]) -> Result<()> {
+/// Every regular file must have its content.
+pub(super) fn check_all(root: &Path, entries: &[Entry]) -> Result<()> {
     entries.iter().try_for_each(|entry| check(root, entry))
 }
 

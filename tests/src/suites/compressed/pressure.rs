@@ -3,21 +3,20 @@
 //! Readers whose page cache is taken away.
 
 use std::{
-    fs,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use anyhow::{ensure, Context, Result};
-use erodax_agent::guest::mount::Mount;
+use anyhow::{ensure, Result};
+use erodax_agent::guest::memory::drop_page_cache;
 
 use super::{check, images};
-use crate::{erodax::with_each, expectation::Entry, image::Image};
+use crate::{cgroup::Cgroup, erodax::with_each, expectation::Entry, image::Image};
 
 /// Images with large pclusters, with what many files share, and with the largest decoder.
-pub(super) const IMAGES: [Image; 3] = [images::LZ4[3], images::ZSTD_SHARED, images::LZMA];
+pub(super) const IMAGES: [Image; 3] = [images::LZ4_LARGE, images::ZSTD_SHARED, images::LZMA];
 
 const NAMES: [&str; 3] = [IMAGES[0].name, IMAGES[1].name, IMAGES[2].name];
 const READERS: usize = 4;
@@ -49,7 +48,7 @@ pub(super) fn concurrent_readers() -> Result<()> {
             let dropper = scope.spawn(|| -> Result<u32> {
                 let mut times = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    drop_caches()?;
+                    drop_page_cache()?;
                     times += 1;
                     thread::sleep(PAUSE);
                 }
@@ -64,39 +63,31 @@ pub(super) fn concurrent_readers() -> Result<()> {
     })
 }
 
-/// Drops what is clean in the page cache.
-fn drop_caches() -> Result<()> {
-    // Without a line in the kernel log, from now on.
-    for value in ["4", "1"] {
-        fs::write("/proc/sys/vm/drop_caches", value).context("drop_caches")?;
-    }
-    Ok(())
-}
-
 /// Readers who may have less memory than there are bytes in the files.
 pub(super) fn in_a_small_cgroup() -> Result<()> {
     const LIMIT: &str = "8M";
-    let cgroups = Mount::new("cgroup2", "none", "", "/mnt/cgroup")?;
-    fs::write(cgroups.path().join("cgroup.subtree_control"), "+memory")?;
-    let group = cgroups.path().join("small");
-    fs::create_dir(&group)?;
-    fs::write(group.join("memory.max"), LIMIT)?;
-    // What is cached already is not this group's.
-    drop_caches()?;
-    let own = std::process::id().to_string();
-    fs::write(group.join("cgroup.procs"), &own)?;
+    let group = Cgroup::new(&[("memory.max", LIMIT)])?;
+    group.enter()?;
     let read = with_each(&NAMES, "", all_at_once);
-    let events = fs::read_to_string(group.join("memory.events"))?;
-    fs::write(cgroups.path().join("cgroup.procs"), &own)?;
-    fs::remove_dir(&group)?;
-    cgroups.unmount()?;
-    let count = |name: &str| -> Result<u64> {
-        let line = events.lines().find_map(|line| line.strip_prefix(name));
-        let count = line.with_context(|| format!("no {name:?} in {events:?}"))?;
-        Ok(count.trim().parse()?)
-    };
-    ensure!(count("max ")? > 0, "{LIMIT} were enough: {events:?}");
-    ensure!(count("oom ")? == 0, "out of memory: {events:?}");
+    group.leave()?;
+    let (met, oom) = (group.count("max")?, group.count("oom")?);
+    group.remove()?;
+    ensure!(met > 0, "{LIMIT} were enough");
+    ensure!(oom == 0, "out of memory {oom} times");
+    read
+}
+
+/// Readers who are made to wait for having used too much memory (`memory.high`), while the page
+/// cache is dropped as well.
+pub(super) fn slowed_down() -> Result<()> {
+    const HIGH: &str = "6M";
+    let group = Cgroup::new(&[("memory.high", HIGH)])?;
+    group.enter()?;
+    let read = concurrent_readers();
+    group.leave()?;
+    let met = group.count("high")?;
+    group.remove()?;
+    ensure!(met > 0, "{HIGH} were enough");
     read
 }
 

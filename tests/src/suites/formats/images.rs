@@ -216,7 +216,7 @@ pub(super) const GIVEN: [&str; 4] = [
     "crafted-redirected",
 ];
 
-pub(super) const CROWD: Image = Image::good(
+pub(in crate::suites) const CROWD: Image = Image::good(
     "crowd",
     Content::Zoo(Zoo {
         tree: Tree::Crowd,

@@ -3,7 +3,7 @@
 //! The kinds of DAX devices, and how each is set up with an image on it.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::{Seek, SeekFrom, Write},
     os::unix::ffi::OsStrExt,
@@ -41,6 +41,7 @@ pub(in crate::suites) const MODULES: &[&str] = &[
     "dax_hmem",
     "device_dax",
     "fsdev_dax",
+    "erofs",
 ];
 
 /// The block device of each pmem driver.
@@ -98,24 +99,52 @@ impl Source {
     }
 
     /// Takes the device from its driver, whatever uses it.
-    pub(in crate::suites) fn unplug(&self) -> Result<()> {
-        unbind_all(if self.node == Path::new(PMEM) {
-            PMEM_DRIVER
-        } else {
-            "/sys/bus/dax/drivers/fsdev_dax"
+    pub(in crate::suites) fn unplug(&self) -> Result<Unplugged> {
+        unbind_all(match self.is_disk() {
+            true => PMEM_DRIVER,
+            false => "/sys/bus/dax/drivers/fsdev_dax",
         })
+    }
+
+    /// Takes what offers the device from its driver, and the device with it.
+    pub(in crate::suites) fn unplug_provider(&self) -> Result<Unplugged> {
+        unbind_all(self.provider.0)
+    }
+
+    fn is_disk(&self) -> bool {
+        self.node == Path::new(PMEM)
+    }
+}
+
+/// Devices that were taken from their driver.
+#[must_use]
+pub(in crate::suites) struct Unplugged {
+    driver: &'static str,
+    devices: Vec<OsString>,
+}
+
+impl Unplugged {
+    /// Gives them back to it.
+    pub(in crate::suites) fn plug(self, source: &Source) -> Result<()> {
+        for device in &self.devices {
+            fs::write(Path::new(self.driver).join("bind"), device.as_bytes())
+                .with_context(|| format!("{device:?} for {}", self.driver))?;
+        }
+        wait_for(&source.node)
     }
 }
 
 /// Takes all devices from a driver.
-fn unbind_all(driver: &str) -> Result<()> {
+fn unbind_all(driver: &'static str) -> Result<Unplugged> {
+    let mut devices = Vec::new();
     for entry in fs::read_dir(driver)? {
         let name = entry?.file_name();
         if Path::new(driver).join(&name).join("subsystem").exists() && name != "module" {
             fs::write(Path::new(driver).join("unbind"), name.as_bytes())?;
+            devices.push(name);
         }
     }
-    Ok(())
+    Ok(Unplugged { driver, devices })
 }
 
 fn unload(module: Module) -> Result<()> {

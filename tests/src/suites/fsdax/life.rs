@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounts of DAX devices from the first to the last, also when the device goes before.
+//! Mounts of DAX devices from the first to the last.
 
 use std::{
     fs::{self, File},
@@ -22,10 +22,7 @@ use super::{
 use crate::{
     erodax::{check_no_leak, mount_refused, mount_source, serve_initrd, unload, GOOD},
     image::HELLO,
-    suites::{
-        memory::{check_dies, signal},
-        zoo,
-    },
+    suites::zoo,
 };
 
 fn check_hello(mount: &Mount) -> Result<()> {
@@ -127,34 +124,6 @@ pub(super) fn modules_are_held() -> Result<()> {
     mount.unmount()?;
     source.remove()?;
     unload(module)
-}
-
-/// A device that goes takes its pages back and leaves errors, no crash.
-pub(super) fn unplugged() -> Result<()> {
-    for kind in ALL {
-        for image in [zoo::PLAIN.name, zoo::CHUNKED.name] {
-            with_source(kind, image, 0, |source| {
-                let mount = mount_source(&source.node, "dax", "pmem")?;
-                let path = mount.path().join("big");
-                let whole = fs::read(&path)?;
-                let file = File::open(&path)?;
-                let map = Mapping::read_only(&file, whole.len())?;
-                ensure!(map.bytes()[..whole.len()] == whole, "before");
-                source.unplug()?;
-                check_dies(signal::BUS, || map.touch(7 * PAGE))?;
-                let read = fs::read(&path).map_err(|error| Errno::from_io_error(&error));
-                ensure!(
-                    read == Err(Some(Errno::NODEV)),
-                    "read: {:?}",
-                    read.map(|_| ())
-                );
-                drop((map, file));
-                Ok(mount.unmount()?)
-            })
-            .with_context(|| format!("{image} on {kind:?}"))?;
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn leaks_nothing() -> Result<()> {

@@ -6,6 +6,7 @@ pub(super) mod kinds;
 mod life;
 pub(super) mod mapping;
 mod refusals;
+mod unplugged;
 
 use std::{fs::File, path::Path};
 
@@ -18,7 +19,7 @@ use crate::{
     erodax::{expectation, mount_source, serve_initrd, unload, GOOD},
     expectation::sha256,
     image::{Content, Image},
-    suites::zoo,
+    suites::{compressed, zoo},
     Machine, Suite, Test,
 };
 use kinds::{Kind, Source};
@@ -43,6 +44,7 @@ pub(super) static SUITE: Suite = Suite {
             zoo::CHUNK_INDEXES,
             zoo::SMALL_BLOCKS,
             zoo::DEVICES,
+            compressed::LZ4_LARGE,
             PROGRAM,
         ],
         ..Machine::RETAINING
@@ -66,7 +68,11 @@ pub(super) static SUITE: Suite = Suite {
         long("further_device", life::further_device),
         long("one_superblock", life::one_superblock),
         long("modules_are_held", life::modules_are_held),
-        long("unplugged", life::unplugged),
+        long("unplugged", unplugged::errors_afterwards),
+        long("plugged_again", unplugged::plugged_again),
+        long("unplugged_while_used", unplugged::while_used),
+        long("unplugged_with_a_page_held", unplugged::held_by_a_page),
+        long("unplugged_beside_stock", unplugged::beside_stock),
         long("leaks_nothing", life::leaks_nothing),
         long("no_dax", refusals::no_dax),
         long("in_use", refusals::in_use),

@@ -31,6 +31,7 @@ pub(super) fn apply(file: &Path, craft: Craft) -> Result<()> {
         Craft::Unfiltered => inodes::unfiltered(&mut image)?,
         Craft::Indexes => chunks::indexes(&mut image)?,
         Craft::Map => chunks::map(&mut image)?,
+        Craft::Long => chunks::long(&mut image)?,
         Craft::SharedInMetabox => metabox::shared_xattrs(&mut image)?,
         Craft::LinkedMetabox => metabox::link(&mut image)?,
         Craft::Redirected => chunks::redirected(&mut image)?,

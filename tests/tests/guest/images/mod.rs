@@ -25,20 +25,21 @@ use erodax_qemu::{
 use erodax_tests::{
     expectation::sha256,
     image::{digest_path, expectation_path, Content, Image, Tree, PAYLOAD_MANIFEST, UNALIGNED_BY},
-    Suite, STRESS_PARAMETER,
+    Suite,
 };
+
+use crate::plan::Effort;
 
 const PAGE: u64 = 4096;
 
 /// The init of the test VMs.
 const GUEST: &str = "erodax-guest";
 
-/// The VM of a suite, everything that it needs made. `stress` is how many seconds stress tests
-/// last, if it is not what they last anyway.
+/// The VM of a suite, everything that it needs made.
 pub(crate) fn scenario(
     environment: &Environment,
     suite: &Suite,
-    stress: Option<u64>,
+    effort: Effort,
 ) -> Result<Scenario> {
     let machine = &suite.machine;
     let initrd = initrd(environment, suite)
@@ -51,7 +52,7 @@ pub(crate) fn scenario(
         .cmdline
         .iter()
         .map(|&parameter| parameter.to_owned())
-        .chain(stress.map(|seconds| format!("{STRESS_PARAMETER}={seconds}")))
+        .chain(effort.parameters())
         .collect();
     Ok(scenario)
 }

@@ -4,6 +4,7 @@
 
 use anyhow::{ensure, Context, Result};
 use erodax_format::inode::Layout;
+use erodax_tests::image::{LONG_HOLE, LONG_HOLE_FILE, LONG_MAP, LONG_MAP_FILE};
 
 use super::{inode, Crafted, Field};
 
@@ -64,6 +65,39 @@ pub(super) fn map(image: &mut Crafted) -> Result<()> {
         image.set_bits(found.start, inode::U, WIDE)?;
     }
     Ok(())
+}
+
+pub(super) fn long(image: &mut Crafted) -> Result<()> {
+    // A map behind all blocks, in which each chunk is the image's first block.
+    let chunk_map = image.regular(LONG_MAP_FILE, Layout::ChunkBased)?;
+    ensure!(image.get(chunk_map.start, inode::U) & INDEXES == 0);
+    let mut moved = image.bytes[chunk_map.start..][..chunk_map.len()].to_vec();
+    moved.resize(moved.len() + 4 * usize::try_from(LONG_MAP)?, 0);
+    let start = image.append(&moved)? * u64::from(image.sb.block_size());
+    let nid = (start - image.sb.inode_offset(0)?) / 32;
+    image.point_to(LONG_MAP_FILE, nid)?;
+    let start = usize::try_from(start)?;
+    ensure!(image.get(start, inode::XATTR_ICOUNT) == 0, "xattrs");
+    set_size(
+        image,
+        LONG_MAP_FILE,
+        u64::from(LONG_MAP) * u64::from(image.sb.block_size()),
+    )?;
+
+    // One chunk that is larger than any file, and is nowhere.
+    let hole = image.regular(LONG_HOLE_FILE, Layout::ChunkBased)?;
+    let entry = hole.rest()?.next_multiple_of(4);
+    image.set(entry, Field("startblk", 0, 4), NULL_LO)?;
+    let format = image.get(hole.start, inode::U);
+    image.set(hole.start, inode::U, format | BLKBITS)?;
+    set_size(image, LONG_HOLE_FILE, LONG_HOLE)
+}
+
+/// Sets the size of a file with an extended inode: compact ones have no room for a large one.
+fn set_size(image: &mut Crafted, path: &str, size: u64) -> Result<()> {
+    let found = image.find(path)?;
+    ensure!(found.extended, "{path} has a compact inode");
+    image.set(found.start, Field("i_size", 8, 8), size)
 }
 
 pub(super) fn redirected(image: &mut Crafted) -> Result<()> {

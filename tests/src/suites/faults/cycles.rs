@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The whole life of the module, again and again.
+
+use std::fs;
+
+use anyhow::{ensure, Result};
+use erodax_agent::guest::kmemleak::Kmemleak;
+
+use crate::{
+    erodax::{check_mountable, check_no_leak_in, mount, serve_initrd, unload, CYCLES},
+    parameter,
+    suites::compressed,
+    CYCLES_PARAMETER,
+};
+
+/// Loaded, mounted, read, unmounted, unloaded: then there is as much memory as before, and no part
+/// of it that nobody knows of.
+pub(super) fn nothing_is_left() -> Result<()> {
+    let leaks = Kmemleak::begin()?;
+    check_no_leak_in(parameter(CYCLES_PARAMETER)?.unwrap_or(CYCLES), cycle)?;
+    match leaks {
+        Some(leaks) => leaks.end(),
+        None => {
+            println!("this kernel has no kmemleak: only free memory was compared");
+            Ok(())
+        }
+    }
+}
+
+fn cycle() -> Result<()> {
+    let module = serve_initrd()?;
+    check_mountable()?;
+    let decoded = mount(compressed::ZSTD_SHARED.name, "")?;
+    let read = fs::read(decoded.path().join("text/4097"))?;
+    ensure!(read.starts_with(b"line 0\n"), "another file");
+    decoded.unmount()?;
+    unload(module)
+}

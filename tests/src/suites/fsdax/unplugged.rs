@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices that go below a mount: what is used of it gets errors, and no more.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{bail, ensure, Context, Result};
+use erodax_agent::guest::{
+    mapping::{Mapping, PAGE},
+    memory::drop_page_cache,
+    module,
+    mount::Mount,
+    system::{splice_pages, Child},
+};
+use rustix::{io::Errno, pipe::pipe};
+
+use super::{
+    kinds::{Kind, Source, Unplugged, ALL},
+    with_source,
+};
+use crate::{
+    beside::OTHER_NAME,
+    erodax::{load, mount_source, unload},
+    suites::{
+        compressed,
+        memory::{check_dies, signal},
+        zoo,
+    },
+};
+
+/// An image that `fs/dax.c` maps, one whose pages are inserted, and one that is decoded; with a file
+/// of each.
+const IMAGES: [(&str, &str); 3] = [
+    (zoo::PLAIN.name, "big"),
+    (zoo::CHUNKED.name, "big"),
+    (compressed::LZ4_LARGE.name, "mixed/large"),
+];
+
+/// How a device goes.
+const WAYS: [fn(&Source) -> Result<Unplugged>; 2] = [Source::unplug, Source::unplug_provider];
+
+fn read(path: &Path) -> Result<Vec<u8>, Option<Errno>> {
+    fs::read(path).map_err(|error: io::Error| Errno::from_io_error(&error))
+}
+
+/// Whoever has a file open or mapped gets errors from then on.
+pub(super) fn errors_afterwards() -> Result<()> {
+    for kind in ALL {
+        for (image, name) in IMAGES {
+            for unplug in WAYS {
+                with_source(kind, image, 0, |source| {
+                    let mount = mount_source(&source.node, "", "pmem")?;
+                    let path = mount.path().join(name);
+                    let whole = fs::read(&path)?;
+                    let file = File::open(&path)?;
+                    let map = Mapping::read_only(&file, whole.len())?;
+                    ensure!(map.bytes()[..whole.len()] == whole, "before");
+                    let _ = unplug(source)?;
+                    // What is decoded already stays, as long as there is memory for it.
+                    map.refault(0..map.bytes().len())?;
+                    drop_page_cache()?;
+                    check_dies(signal::BUS, || map.touch(7 * PAGE))?;
+                    let read = read(&path).map(|bytes| bytes.len());
+                    ensure!(read == Err(Some(Errno::NODEV)), "read: {read:?}");
+                    drop((map, file));
+                    Ok(mount.unmount()?)
+                })
+                .with_context(|| format!("{image} on {kind:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same device comes back while the mount that it went from is still there.
+pub(super) fn plugged_again() -> Result<()> {
+    for kind in ALL {
+        let (image, name) = IMAGES[0];
+        with_source(kind, image, 0, |source| {
+            let old = mount_source(&source.node, "dax", "old")?;
+            let whole = fs::read(old.path().join(name))?;
+            source.unplug()?.plug(source)?;
+            let new = mount_source(&source.node, "dax", "new")?;
+            let path = new.path().join(name);
+            ensure!(fs::read(&path)? == whole, "read");
+            let map = Mapping::read_only(File::open(&path)?, whole.len())?;
+            ensure!(map.bytes()[..whole.len()] == whole, "mapped");
+            drop(map);
+            let read = read(&old.path().join(name)).map(|bytes| bytes.len());
+            ensure!(read == Err(Some(Errno::NODEV)), "the old mount: {read:?}");
+            old.unmount()?;
+            ensure!(fs::read(&path)? == whole, "read after the other's end");
+            Ok(new.unmount()?)
+        })
+        .with_context(|| format!("{kind:?}"))?;
+    }
+    Ok(())
+}
+
+/// Readers and mappers are in the middle of their work.
+pub(super) fn while_used() -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(20);
+    for kind in ALL {
+        for (image, name) in IMAGES {
+            with_source(kind, image, 0, |source| {
+                let mount = mount_source(&source.node, "", "pmem")?;
+                let path = mount.path().join(name);
+                let whole = fs::read(&path)?;
+                let reader = Child::start(|| read_until_gone(&path, &whole))?;
+                let mapper = Child::start(|| map_for_ever(&path, &whole))?;
+                thread::sleep(Duration::from_millis(200));
+                let begin = Instant::now();
+                let _ = source.unplug()?;
+                let status = reader.wait()?;
+                ensure!(status.success(), "the reader: {status}");
+                let status = mapper.wait()?;
+                ensure!(status.signal() == Some(signal::BUS), "the mapper: {status}");
+                ensure!(begin.elapsed() < LIMIT, "after {:?}", begin.elapsed());
+                Ok(mount.unmount()?)
+            })
+            .with_context(|| format!("{image} on {kind:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_until_gone(path: &Path, whole: &[u8]) -> Result<()> {
+    loop {
+        drop_page_cache()?;
+        match read(path) {
+            Ok(bytes) => ensure!(bytes == whole, "another content"),
+            Err(Some(Errno::NODEV)) => return Ok(()),
+            Err(error) => bail!("read: {error:?}"),
+        }
+    }
+}
+
+/// Ends by SIGBUS, or because the file cannot even be looked up.
+fn map_for_ever(path: &Path, whole: &[u8]) -> Result<()> {
+    let file = File::open(path)?;
+    loop {
+        drop_page_cache()?;
+        let map = Mapping::read_only(&file, whole.len())?;
+        ensure!(map.bytes()[..whole.len()] == *whole, "another content");
+    }
+}
+
+/// A device of which somebody has a page for long stays until it is given back.
+pub(super) fn held_by_a_page() -> Result<()> {
+    for (image, name) in &IMAGES[..2] {
+        with_source(Kind::E820, image, 0, |source| {
+            let mount = mount_source(&source.node, "dax", "pmem")?;
+            let path = mount.path().join(name);
+            let whole = fs::read(&path)?;
+            let map = Mapping::read_only(File::open(&path)?, whole.len())?;
+            let (reading, writing) = pipe()?;
+            let spliced = splice_pages(&writing, &map.bytes()[..PAGE])?;
+            ensure!(spliced == PAGE, "{spliced} bytes");
+            drop((map, writing));
+            let unplugging = Child::start(|| source.unplug().map(drop))?;
+            thread::sleep(Duration::from_millis(500));
+            let stat = fs::read_to_string(format!("/proc/{}/stat", unplugging.pid()))?;
+            ensure!(!stat.contains(") Z "), "gone with a page in a pipe");
+            let mut page = vec![0; PAGE];
+            rustix::io::read(&reading, &mut page)?;
+            ensure!(page == whole[..PAGE], "another content in the pipe");
+            let status = unplugging.wait()?;
+            ensure!(status.success(), "{status}");
+            Ok(mount.unmount()?)
+        })
+        .with_context(|| (*image).to_owned())?;
+    }
+    Ok(())
+}
+
+/// What the kernel's own driver says when its device is gone (docs/differences.md).
+pub(super) fn beside_stock() -> Result<()> {
+    let stock = module::load("erofs")?;
+    let module = load(&format!("region=initrd fstype={OTHER_NAME}"))?;
+    let (image, name) = IMAGES[0];
+    let source = Kind::E820.with_image(image, 0)?;
+    let theirs = Mount::new("erofs", &source.node, "dax", "/mnt/theirs")?;
+    let path = theirs.path().join(name);
+    let whole = fs::read(&path)?;
+    let map = Mapping::read_only(File::open(&path)?, whole.len())?;
+    ensure!(map.bytes()[..whole.len()] == whole, "before");
+    let _ = source.unplug()?;
+    let read = read(&path).map(|bytes| bytes.len());
+    ensure!(read == Err(Some(Errno::NXIO)), "read: {read:?}");
+    check_dies(signal::BUS, || map.touch(7 * PAGE))?;
+    drop(map);
+    theirs.unmount()?;
+    source.remove()?;
+    unload(module)?;
+    drop(stock);
+    Ok(())
+}
