@@ -328,13 +328,20 @@ unsafe fn fill<T: FileSystem>(
         (*sb).s_op = Operations::<T>::TABLE;
         (*sb).s_export_op = ptr::from_ref(export::Operations::<T>::TABLE).cast();
     }
-    // SAFETY: The superblock is filled in.
-    unsafe { instance::<T>(sb).start(SuperBlock::from_raw(sb))? };
-    // SAFETY: As above.
-    let root = unsafe { inode::get::<T>(sb, parameters.root)? };
-    // SAFETY: `d_make_root` takes the reference to the inode over.
-    let dentry = unsafe { bindings::d_make_root(root) };
+    // Whoever fails here has no root, and there will be no `put_super`: inodes that were left would
+    // stay hashed, and be taken for those of a later superblock at the same address.
+    // SAFETY: The superblock is filled in, and `d_make_root` takes the reference to the inode over.
+    let dentry = unsafe {
+        let fs = instance::<T>(sb);
+        let root = fs
+            .start(SuperBlock::from_raw(sb))
+            .and_then(|()| inode::get::<T>(sb, parameters.root))
+            .inspect_err(|_| fs.stop())?;
+        bindings::d_make_root(root)
+    };
     if dentry.is_null() {
+        // SAFETY: As above.
+        unsafe { instance::<T>(sb).stop() };
         return Err(ENOMEM);
     }
     // SAFETY: As above. Nobody else looks at the directory.
