@@ -43,9 +43,14 @@ test-debug: ## Those on a kernel that checks itself: KASAN, lockdep, fault injec
 test-host: crates erofs-utils ## The tests that need neither a kernel nor a virtual machine
 	$(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
 
-fuzz: crates erofs-utils ## Fuzz the decoders of src/format (SECONDS=60 for each TARGET=…; INPUT=FILE: only that)
-	@$(if $(INPUT),$(setup)/fuzz.sh again '$(TARGET)' '$(INPUT)',$(setup)/fuzz.sh run \
-		'$(or $(SECONDS),60)' '$(TARGET)')
+# In virtual machines: GUEST=1 has erodax serve mutated images, GUEST=compare the kernel's own EROFS as well.
+fuzz_guest = $(enter) $(static)/erodax-vm fuzz $(if $(filter compare,$(GUEST)),--compare) \
+	$(if $(SEED),--seed $(SEED)) $(if $(IMAGES),--images $(IMAGES)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	$(if $(INPUT),--input $(INPUT)) $(ARGS)
+
+fuzz: $(if $(GUEST),tools module) crates erofs-utils ## Fuzz the decoders (SECONDS=60 for each TARGET=…; INPUT=FILE: only that), or in VMs (GUEST=1)
+	@$(if $(GUEST),$(fuzz_guest),$(if $(INPUT),$(setup)/fuzz.sh again '$(TARGET)' '$(INPUT)',$(setup)/fuzz.sh run \
+		'$(or $(SECONDS),60)' '$(TARGET)'))
 
 coverage: crates erofs-utils ## Measure how much of src/format its tests run, and fail under 90 % of lines
 	@$(setup)/coverage.sh

@@ -25,7 +25,8 @@ pub struct Console {
 }
 
 impl Console {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// Of a log file of which nothing has been judged.
+    pub fn new(path: PathBuf) -> Self {
         Self { path, judged: 0 }
     }
 

@@ -14,13 +14,13 @@ pub mod modules;
 pub mod payload;
 pub mod report;
 mod scenario;
-pub mod splat;
 mod vm;
 
 pub use accelerator::{Accelerator, Strings};
 pub use console::Console;
 pub use console_boot::ConsoleBoot;
 pub use environment::Environment;
+pub use erodax_agent::splat;
 pub use initrd::InitrdBuilder;
 pub use machine::{Machine, Port};
 pub use scenario::Scenario;

@@ -7,3 +7,4 @@
 pub mod guest;
 pub mod modinfo;
 pub mod protocol;
+pub mod splat;

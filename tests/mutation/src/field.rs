@@ -38,6 +38,14 @@ pub enum Structure {
     BlockMapEntry,
     /// `struct erofs_inode_chunk_index`.
     ChunkIndex,
+    /// `struct z_erofs_map_header`.
+    MapHeader,
+    /// `struct z_erofs_lcluster_index`.
+    LclusterIndex,
+    /// Two lclusters of a compact index with 4 bytes for each, and their base address.
+    CompactPack,
+    /// `struct z_erofs_extent`.
+    ExtentRecord,
     /// The header of a newc member, in hexadecimal digits.
     CpioHeader,
 }
@@ -57,6 +65,10 @@ impl Structure {
             Structure::XattrEntry => &XATTR_ENTRY,
             Structure::BlockMapEntry => &BLOCK_MAP_ENTRY,
             Structure::ChunkIndex => &CHUNK_INDEX,
+            Structure::MapHeader => &MAP_HEADER,
+            Structure::LclusterIndex => &LCLUSTER_INDEX,
+            Structure::CompactPack => &COMPACT_PACK,
+            Structure::ExtentRecord => &EXTENT_RECORD,
             Structure::CpioHeader => &CPIO_HEADER,
         }
     }
@@ -199,6 +211,24 @@ static BLOCK_MAP_ENTRY: [Field; 1] = packed([("startblk", 4)]);
 
 static CHUNK_INDEX: [Field; 3] = packed([("startblk_hi", 2), ("device_id", 2), ("startblk_lo", 4)]);
 
+static MAP_HEADER: [Field; 4] = packed([
+    ("h_fragmentoff", 4),
+    ("h_advise", 2),
+    ("h_algorithmtype", 1),
+    ("h_clusterbits", 1),
+]);
+
+static LCLUSTER_INDEX: [Field; 3] = packed([("di_advise", 2), ("di_clusterofs", 2), ("di_u", 4)]);
+
+static COMPACT_PACK: [Field; 3] = packed([("first", 2), ("second", 2), ("blkaddr", 4)]);
+
+static EXTENT_RECORD: [Field; 4] = packed([
+    ("plen", 4),
+    ("pstart_lo", 4),
+    ("pstart_hi", 4),
+    ("lstart_lo", 4),
+]);
+
 static CPIO_HEADER: [Field; 14] = packed([
     ("magic", 6),
     ("ino", 8),
@@ -225,4 +255,8 @@ const _: () = assert!(Structure::Dirent.size() == 12);
 const _: () = assert!(Structure::XattrHeader.size() == 16);
 const _: () = assert!(Structure::XattrEntry.size() == 4);
 const _: () = assert!(Structure::ChunkIndex.size() == 8);
+const _: () = assert!(Structure::MapHeader.size() == 8);
+const _: () = assert!(Structure::LclusterIndex.size() == 8);
+const _: () = assert!(Structure::CompactPack.size() == 8);
+const _: () = assert!(Structure::ExtentRecord.size() == 16);
 const _: () = assert!(Structure::CpioHeader.size() == 110);

@@ -9,6 +9,9 @@ use crate::seal::seal;
 use erodax_format::superblock::SuperBlock;
 use fastrand::Rng;
 
+/// Few changes, so that what one of them breaks does not hide the others.
+const MAX_CHANGES: usize = 4;
+
 /// Changes some fields of an EROFS image, mostly of the structures in `focus`, or the question at its
 /// end, and makes the checksum right. The same seed changes the same image in the same way.
 pub fn image(image: &mut [u8], focus: &[Structure], seed: u64) {
@@ -21,6 +24,31 @@ pub fn image(image: &mut [u8], focus: &[Structure], seed: u64) {
         change(image, &places.all, focus, &mut rng);
     }
     seal(image);
+}
+
+/// An image whose structures have been found once, to make many mutants of.
+pub struct Original {
+    image: Vec<u8>,
+    places: Places,
+}
+
+impl Original {
+    /// Finds the structures of an image.
+    pub fn new(image: Vec<u8>) -> Self {
+        let places = Places::find(&image);
+        Original { image, places }
+    }
+
+    /// The image with some fields changed, and the checksum right. The same state of `rng` makes
+    /// the same mutant.
+    pub fn mutant(&self, rng: &mut Rng) -> Vec<u8> {
+        let mut mutant = self.image.clone();
+        for _ in 0..rng.usize(1..=MAX_CHANGES) {
+            change(&mut mutant, &self.places.all, &[], rng);
+        }
+        seal(&mut mutant);
+        mutant
+    }
 }
 
 /// Changes some fields of a newc archive.

@@ -17,6 +17,8 @@ const MAX_ENTRIES: usize = 16;
 /// Bits of `i_format` and of a chunk format.
 const FORMAT_EXTENDED: u64 = 1 << 0;
 const CHUNK_INDEXES: u64 = 0x20;
+/// A bit of `h_advise`: the map of an inode with full indexes has extents instead.
+const ADVISE_EXTENTS: u64 = 1 << 0;
 
 /// A structure in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,21 +209,50 @@ impl Places {
         let body = start.saturating_add(structure.size());
         let xattr_size = usize::try_from(inode.xattr_size()).unwrap_or(usize::MAX);
         self.add_xattrs(image, sb, body, xattr_size);
-        if inode.layout == Layout::ChunkBased {
-            let format = Place {
-                structure,
-                offset: start,
+        let rest = body.saturating_add(xattr_size);
+        match inode.layout {
+            Layout::ChunkBased => {
+                let offset = start;
+                let format = Place { structure, offset }.get(image, "i_u").unwrap_or(0);
+                match format & CHUNK_INDEXES {
+                    0 => self.push_array(image, Structure::BlockMapEntry, rest),
+                    _ => self.push_array(image, Structure::ChunkIndex, rest),
+                }
             }
-            .get(image, "i_u")
-            .unwrap_or(0);
-            let (structure, size) = match format & CHUNK_INDEXES {
-                0 => (Structure::BlockMapEntry, 4_usize),
-                _ => (Structure::ChunkIndex, 8),
-            };
-            let first = body.saturating_add(xattr_size).next_multiple_of(size);
-            for index in 0..MAX_ENTRIES {
-                self.push(image, structure, Some(first + index * size));
+            Layout::CompressedFull | Layout::CompressedCompact => {
+                self.add_map(image, rest.next_multiple_of(8), inode.layout);
             }
+            Layout::FlatPlain | Layout::FlatInline => {}
+        }
+    }
+
+    /// The header of a compressed inode's map, and what follows it.
+    fn add_map(&mut self, image: &[u8], start: usize, layout: Layout) {
+        let structure = Structure::MapHeader;
+        self.push(image, structure, Some(start));
+        let header = Place {
+            structure,
+            offset: start,
+        };
+        let has_extents = header.get(image, "h_advise").unwrap_or(0) & ADVISE_EXTENTS != 0;
+        match layout {
+            Layout::CompressedCompact => {
+                self.push_array(image, Structure::CompactPack, start.saturating_add(8));
+            }
+            _ if has_extents => {
+                self.push_array(image, Structure::ExtentRecord, start.saturating_add(8));
+            }
+            // 8 reserved bytes stand between them.
+            _ => self.push_array(image, Structure::LclusterIndex, start.saturating_add(16)),
+        }
+    }
+
+    /// The first ones of an array, which is aligned to the size of its members or to 8.
+    fn push_array(&mut self, image: &[u8], structure: Structure, start: usize) {
+        let first = start.next_multiple_of(structure.size().min(8));
+        for index in 0..MAX_ENTRIES {
+            let offset = first.saturating_add(index * structure.size());
+            self.push(image, structure, Some(offset));
         }
     }
 

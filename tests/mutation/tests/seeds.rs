@@ -97,7 +97,7 @@ fn every_structure_is_in_some_seed() {
         let places = Places::find_cpio(archive);
         found.extend(places.all.iter().map(|found| found.place.structure));
     }
-    assert_eq!(found.len(), 12, "{found:?}");
+    assert_eq!(found.len(), 16, "{found:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::Read,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +28,42 @@ use rustix::{
 #[derive(Debug)]
 pub struct Mount {
     target: PathBuf,
+}
+
+/// A mounted filesystem without a place in the tree, unmounted on drop: by then nobody may have a
+/// file of it open, or be in one of its directories.
+#[must_use]
+#[derive(Debug)]
+pub struct Detached(OwnedFd);
+
+impl AsFd for Detached {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Detached {
+    /// Mounts `source`. `options` are comma separated as in fstab.
+    ///
+    /// # Errors
+    /// The failed step with its error code and the filesystem's messages.
+    pub fn new(
+        fstype: &str,
+        source: &Path,
+        options: &str,
+        attributes: MountAttrFlags,
+    ) -> Result<Self, MountError> {
+        let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen"))?;
+        let mounted = configure(&context, source, options).and_then(|()| {
+            fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+                .map_err(|errno| ("fsmount", errno))
+        });
+        mounted.map(Self).map_err(|(step, errno)| MountError {
+            step,
+            errno,
+            log: read_log(context),
+        })
+    }
 }
 
 /// Why a mount failed.
@@ -79,21 +115,8 @@ impl Mount {
         attributes: MountAttrFlags,
     ) -> Result<Self, MountError> {
         make_target(target)?;
-        let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("fsopen"))?;
-        let mounted = configure(&context, source, options)
-            .and_then(|()| {
-                fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-                    .map_err(|errno| ("fsmount", errno))
-            })
-            .map_err(|(step, errno)| (step, errno, context));
-        match mounted {
-            Ok(mount) => attach(&mount, target),
-            Err((step, errno, context)) => Err(MountError {
-                step,
-                errno,
-                log: read_log(context),
-            }),
-        }
+        let mount = Detached::new(fstype, source, options, attributes)?;
+        attach(&mount, target)
     }
 
     /// Mounts through mount(2), whose options are one string; `source` may be missing.
@@ -210,7 +233,7 @@ fn make_target(target: &Path) -> Result<(), MountError> {
         .map_err(|error| failed("mkdir")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
 }
 
-fn attach(mount: &OwnedFd, target: &Path) -> Result<Mount, MountError> {
+fn attach(mount: impl AsFd, target: &Path) -> Result<Mount, MountError> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(mount, "", CWD, target, flags).map_err(failed("move_mount"))?;
     Ok(Mount {

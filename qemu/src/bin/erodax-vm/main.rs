@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `erodax-vm`: boots the payload in place in a virtual machine, to see it work (`run`), to look
-//! around in it (`shell`), or to measure what it costs (`bench`).
+//! around in it (`shell`), or to measure what it costs (`bench`); and has mutated images served (`fuzz`).
 
 mod bench;
+mod fuzz;
 mod run;
 mod shell;
 mod show;
@@ -30,6 +31,8 @@ enum Command {
     Shell,
     /// Measures what the payload costs in each of the ways to boot it from memory.
     Bench(bench::Arguments),
+    /// Mutates small images, and mounts, walks and unmounts each.
+    Fuzz(fuzz::Arguments),
 }
 
 /// What a machine for people needs.
@@ -66,5 +69,6 @@ fn execute(command: &Command) -> anyhow::Result<bool> {
         Command::Run => run::run(&Host::find()?),
         Command::Shell => shell::shell(&Host::find()?),
         Command::Bench(arguments) => bench::bench(arguments),
+        Command::Fuzz(arguments) => fuzz::fuzz(arguments),
     }
 }

@@ -2,7 +2,9 @@
 
 //! `erodax-seeds DIR`: makes the images that fuzzing starts from, `DIR/images`, and the archives,
 //! `DIR/archives`. They are small, and each has a feature of the format that the others lack.
+//! Those in `DIR/small` have fewer files, so that a kernel walks many of them in a minute.
 
+mod small;
 mod tree;
 
 use anyhow::{bail, ensure, Context, Result};
@@ -12,6 +14,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tree::Shape;
 
 /// What an image is made of.
 #[derive(Clone, Copy)]
@@ -24,8 +27,11 @@ enum Source {
     Directory,
 }
 
-/// Names of images, and mkfs.erofs' options for them.
-const IMAGES: &[(&str, Source, &[&str])] = &[
+/// An image's name, and what mkfs.erofs makes it of with which options.
+type Row = (&'static str, Source, &'static [&'static str]);
+
+/// The images.
+const IMAGES: &[Row] = &[
     ("default", Source::Tar, &[]),
     ("b512", Source::Tar, &["-b512"]),
     ("b1024", Source::Tar, &["-b1024"]),
@@ -78,7 +84,7 @@ const IMAGES: &[(&str, Source, &[&str])] = &[
 ];
 
 /// Those that take mkfs.erofs 1.9 or newer.
-const NEWER: &[(&str, Source, &[&str])] = &[
+const NEWER: &[Row] = &[
     ("48bit", Source::Tar, &["-b512", "-E48bit"]),
     ("metabox", Source::Tar, &["-b512", "-m512"]),
     (
@@ -91,6 +97,7 @@ const NEWER: &[(&str, Source, &[&str])] = &[
         Source::Directory,
         &["-m4096", "--chunksize=4096"],
     ),
+    ("extents", Source::Directory, &["-b512", "-E48bit", "-zlz4"]),
     ("dot-omitted", Source::Tar, &["-b512", "-Edot-omitted"]),
     ("metadata-zone", Source::Tar, &["-b512", "--MZ"]),
     (
@@ -105,24 +112,29 @@ fn main() -> Result<()> {
     let (Some(dir), None) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         bail!("usage: erodax-seeds DIR");
     };
-    let [images, archives] = ["images", "archives"].map(|name| dir.join(name));
-    for dir in [&images, &archives] {
+    let [images, archives, small] = ["images", "archives", "small"].map(|name| dir.join(name));
+    for dir in [&images, &archives, &small] {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    make_images("mkfs.erofs".as_ref(), IMAGES, &images)?;
+    let old = OsStr::new("mkfs.erofs");
+    make_images(old, &[IMAGES], &tree::FULL, &images)?;
+    make_images(old, &[IMAGES, small::IMAGES], &tree::SMALL, &small)?;
     match std::env::var_os("ERODAX_MKFS_NEW") {
-        Some(program) => make_images(&program, NEWER, &images)?,
+        Some(new) => {
+            make_images(&new, &[NEWER], &tree::FULL, &images)?;
+            make_images(&new, &[NEWER, small::NEWER], &tree::SMALL, &small)?;
+        }
         None => eprintln!("no seeds that take mkfs.erofs 1.9: ERODAX_MKFS_NEW is not set"),
     }
     make_archives(&images, &archives)
 }
 
-fn make_images(program: &OsStr, images: &[(&str, Source, &[&str])], target: &Path) -> Result<()> {
+fn make_images(program: &OsStr, rows: &[&[Row]], shape: &Shape, target: &Path) -> Result<()> {
     let work = tempfile::tempdir()?;
     let (archive, files) = (work.path().join("tree.tar"), work.path().join("tree"));
-    fs::write(&archive, tree::tar()?)?;
-    tree::write(&files)?;
-    for (name, source, options) in images {
+    fs::write(&archive, tree::tar(shape)?)?;
+    tree::write(shape, &files)?;
+    for (name, source, options) in rows.iter().copied().flatten() {
         let image = target.join(format!("{name}.erofs"));
         let mut mkfs = Command::new(program);
         mkfs.args([
@@ -165,7 +177,7 @@ fn run(command: &mut Command) -> Result<()> {
 /// An archive of small files, and one with an image, with and without padding in front.
 fn make_archives(images: &Path, target: &Path) -> Result<()> {
     let work = tempfile::tempdir()?;
-    tree::write(work.path())?;
+    tree::write(&tree::FULL, work.path())?;
     let plain = cpio(work.path(), &["file5", "dir", "dir/name0", "link"])?;
     fs::copy(images.join("b512.erofs"), work.path().join("root.erofs"))?;
     let packed = cpio(work.path(), &["dir", "root.erofs"])?;

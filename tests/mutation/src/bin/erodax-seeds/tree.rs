@@ -7,11 +7,29 @@ use std::fs;
 use std::path::Path;
 use tar::{Builder, EntryType, Header};
 
-/// Sizes around those of blocks.
-const SIZES: [usize; 9] = [0, 1, 5, 60, 479, 511, 512, 513, 1500];
+/// How large a tree is.
+pub(crate) struct Shape {
+    /// Sizes of files.
+    sizes: &'static [usize],
+    /// Names in a directory.
+    names: usize,
+    /// Bytes of a file of which each part compresses differently.
+    mixed: Option<usize>,
+}
 
-/// Enough names for a directory of some blocks of 512 bytes.
-const NAMES: usize = 50;
+/// Sizes around those of blocks, and enough names for a directory of some blocks of 512 bytes.
+pub(crate) const FULL: Shape = Shape {
+    sizes: &[0, 1, 5, 60, 479, 511, 512, 513, 1500],
+    names: 50,
+    mixed: None,
+};
+
+/// One file or directory of each kind.
+pub(crate) const SMALL: Shape = Shape {
+    sizes: &[5, 60, 513, 4100],
+    names: 4,
+    mixed: Some(20_000),
+};
 
 /// Bytes without a NUL.
 fn content(len: usize) -> Vec<u8> {
@@ -27,13 +45,31 @@ fn sparse() -> Vec<u8> {
     bytes
 }
 
+/// Stretches of 1700 bytes that compress well, somewhat, and not at all.
+fn mixed(len: usize) -> Vec<u8> {
+    let mut state: u32 = 1;
+    let byte = |at: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let noise = state.to_le_bytes()[3];
+        match at / 1700 % 3 {
+            0 => b'-',
+            1 => noise & 3,
+            _ => noise,
+        }
+    };
+    (0..len).map(byte).collect()
+}
+
 /// Writes what of the tree an ordinary user can make.
-pub(crate) fn write(dir: &Path) -> Result<()> {
+pub(crate) fn write(shape: &Shape, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir.join("dir"))?;
-    for size in SIZES {
+    for &size in shape.sizes {
         fs::write(dir.join(format!("file{size}")), content(size))?;
     }
-    for number in 0..NAMES {
+    if let Some(len) = shape.mixed {
+        fs::write(dir.join("mixed"), mixed(len))?;
+    }
+    for number in 0..shape.names {
         fs::write(dir.join(format!("dir/name{number}")), content(number % 3))?;
     }
     fs::write(dir.join("repeated"), b"0123456789abcdef".repeat(300))?;
@@ -52,14 +88,14 @@ fn acl() -> Vec<u8> {
 }
 
 /// The whole tree as a tar archive.
-pub(crate) fn tar() -> Result<Vec<u8>> {
+pub(crate) fn tar(shape: &Shape) -> Result<Vec<u8>> {
     let mut tar = Archive(Builder::new(Vec::new()));
-    for size in SIZES {
+    for &size in shape.sizes {
         tar.file(&format!("file{size}"), &content(size))?;
     }
     tar.file("sparse", &sparse())?;
     tar.other("dir", EntryType::Directory, "")?;
-    for number in 0..NAMES {
+    for number in 0..shape.names {
         tar.file(&format!("dir/name{number}"), &content(number % 3))?;
     }
     for letter in ["y", "z"] {

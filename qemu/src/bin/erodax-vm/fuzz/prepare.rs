@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the machines boot.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{ensure, Context, Result};
+use erodax_mutants::{
+    plan::{INPUT, SEEDS},
+    Mode, Plan,
+};
+use erodax_qemu::{
+    cache::{cached, Key},
+    Environment, InitrdBuilder, Scenario,
+};
+
+/// Memory for the image, away from where the kernel and the initrd lie.
+const PMEM: &str = "memmap=16M!0x10000000";
+/// A task that does not come back ends the machine with a trace. Unmounting waits for grace
+/// periods, which take most of the time when they are not expedited.
+const WORDS: [&str; 6] = [
+    "nokaslr",
+    "loglevel=3",
+    "softlockup_panic=1",
+    "hung_task_panic=1",
+    "rcupdate.rcu_expedited=1",
+    PMEM,
+];
+
+/// What to boot for a plan; `input` is an image to use as it is.
+pub(super) fn scenario(
+    environment: &Environment,
+    input: Option<&Path>,
+    plan: Plan,
+    lane: u64,
+) -> Result<Scenario> {
+    let mut modules = vec!["libnvdimm", "nd_btt", "nd_pmem", "nd_e820"];
+    if plan.mode == Mode::Compare {
+        modules.extend(["brd", "erofs"]);
+    }
+    let kind = match plan.mode {
+        Mode::Erodax => "erodax",
+        Mode::Compare => "compare",
+    };
+    let mut builder = InitrdBuilder::new(environment, &format!("fuzz-{kind}"), "erodax-mutants")?
+        .modules(&modules)?
+        .erodax()?;
+    if let Some(input) = input {
+        builder = builder.file(INPUT, input)?;
+    } else {
+        let mut images: Vec<_> = fs::read_dir(seeds(environment)?)?.collect::<Result<_, _>>()?;
+        images.sort_by_key(fs::DirEntry::file_name);
+        for image in images {
+            let name = image.file_name().to_string_lossy().into_owned();
+            builder = builder.file(&format!("{SEEDS}/{name}"), &image.path())?;
+        }
+    }
+    let name = format!("fuzz-{kind}-{lane}");
+    let mut scenario = Scenario::new(name, builder.build()?);
+    scenario.cmdline = WORDS.map(str::to_owned).to_vec();
+    scenario.cmdline.extend(plan.words());
+    Ok(scenario)
+}
+
+/// The directory of the images that mutants are made of.
+pub(super) fn seeds(environment: &Environment) -> Result<PathBuf> {
+    let program = environment.statics.join("erodax-seeds");
+    let key = Key::new("seeds 1").file(&program)?;
+    let made = cached(&environment.cache(), "seeds", &key, |path| {
+        let output = Command::new(&program)
+            .arg(path)
+            .output()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "erodax-seeds: {complaints}");
+        Ok(())
+    })?;
+    Ok(made.join("small"))
+}

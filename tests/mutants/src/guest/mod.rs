@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The init of a machine that serves mutants: makes one after the other, and powers off. If the
+//! kernel dies, this does too, and the harness knows by the last phase where.
+
+mod drivers;
+mod file;
+mod walk;
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    process,
+};
+
+use anyhow::{ensure, Context, Result};
+use erodax_agent::{
+    guest::{kmsg::KernelLog, open_port, prepare_filesystems},
+    protocol, splat,
+};
+use fastrand::Rng;
+use rustix::{
+    system::{reboot, uname, RebootCommand},
+    termios::tcdrain,
+};
+
+use crate::{
+    difference::{self, Image},
+    images::Mutant,
+    plan::{INPUT, SEEDS},
+    record::Counts,
+    transcript::Transcript,
+    Mode, Phase, Plan, Record, Seeds,
+};
+
+use drivers::Drivers;
+
+/// Images between two reports of progress.
+const REPORTED: u64 = 500;
+
+/// Does what the plan says, and powers the machine off.
+///
+/// # Errors
+/// When the harness cannot be told about an error, or this is not such a machine.
+pub fn main() -> Result<()> {
+    ensure!(process::id() == 1, "this is the init of a virtual machine");
+    prepare_filesystems()?;
+    let mut port = open_port()?;
+    let last = match run(&mut port) {
+        Ok(()) => Record::Finished,
+        Err(error) => Record::Failed {
+            message: format!("{error:#}"),
+        },
+    };
+    protocol::send(&mut port, &last)?;
+    tcdrain(&port)?;
+    reboot(RebootCommand::PowerOff).context("cannot power off")
+}
+
+fn run(port: &mut File) -> Result<()> {
+    let cmdline = fs::read_to_string("/proc/cmdline").context("no /proc/cmdline")?;
+    let plan = Plan::parse(&cmdline)?;
+    // A task that sleeps for ever is a hang, too; the kernel then says where.
+    let _ = fs::write("/proc/sys/kernel/hung_task_timeout_secs", "30");
+    let mut guest = Guest {
+        port,
+        drivers: Drivers::load(plan.mode)?,
+        log: KernelLog::from_now()?,
+        counts: Counts::default(),
+    };
+    guest.send(&Record::Started {
+        kernel: uname().release().to_string_lossy().into_owned(),
+    })?;
+    if Path::new(INPUT).exists() {
+        let input = Mutant {
+            origin: INPUT.to_owned(),
+            bytes: fs::read(INPUT)?,
+            rng: Rng::with_seed(plan.first),
+        };
+        guest.image(plan, plan.first, input)?;
+        return guest.finish(plan.first);
+    }
+    let seeds = Seeds::read(Path::new(SEEDS))?;
+    for number in 0..plan.count {
+        let seed = plan.first.wrapping_add(number);
+        guest.image(plan, seed, seeds.mutant(seed))?;
+        if (number + 1) % REPORTED == 0 {
+            let progress = Record::Progress(guest.counts);
+            guest.send(&progress)?;
+        }
+    }
+    guest.finish(plan.first.wrapping_add(plan.count).wrapping_sub(1))
+}
+
+struct Guest<'a> {
+    port: &'a mut File,
+    drivers: Drivers,
+    log: KernelLog,
+    counts: Counts,
+}
+
+impl Guest<'_> {
+    fn send(&mut self, record: &Record) -> Result<()> {
+        Ok(protocol::send(self.port, record)?)
+    }
+
+    fn begin(&mut self, phase: Phase) -> Result<()> {
+        Ok(self.port.write_all(&[phase.byte()])?)
+    }
+
+    fn finish(&mut self, last: u64) -> Result<()> {
+        let progress = Record::Progress(self.counts);
+        self.send(&progress)?;
+        self.drivers.unload()?;
+        self.listen(last, false)
+    }
+
+    fn image(&mut self, plan: Plan, seed: u64, mutant: Mutant) -> Result<()> {
+        self.begin(Phase::Image)?;
+        self.drivers.put(&mutant.bytes)?;
+        match plan.mode {
+            Mode::Erodax => self.alone(seed, mutant),
+            Mode::Compare => self.compare(seed, &Image::new(&mutant.bytes)),
+        }
+    }
+
+    fn alone(&mut self, seed: u64, mut mutant: Mutant) -> Result<()> {
+        let options = match mutant.rng.u8(..8) {
+            0..5 => "",
+            5..7 => "dax=never",
+            _ => "dax=always",
+        };
+        self.erodax(seed, options)?;
+        Ok(())
+    }
+
+    fn compare(&mut self, seed: u64, image: &Image<'_>) -> Result<()> {
+        let stock = self.stock(seed)?;
+        let again = self.stock(seed)?;
+        let ours = self.erodax(seed, "")?;
+        if stock != again {
+            return self.send(&Record::Fickle { seed });
+        }
+        for difference in difference::find(image, &stock, &ours) {
+            self.send(&Record::Difference {
+                seed,
+                class: difference.class.map(str::to_owned),
+                text: difference.text,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn stock(&mut self, seed: u64) -> Result<Transcript> {
+        self.begin(Phase::Stock)?;
+        let transcript = self.drivers.walk_stock();
+        self.listen(seed, true)?;
+        transcript
+    }
+
+    fn erodax(&mut self, seed: u64, options: &str) -> Result<Transcript> {
+        self.begin(Phase::Erodax)?;
+        let transcript = self.drivers.walk_erodax(options);
+        self.listen(seed, false)?;
+        let transcript = transcript?;
+        transcript.count(&mut self.counts);
+        if let Some(text) = transcript.contradiction() {
+            self.send(&Record::Contradiction { seed, text })?;
+        }
+        Ok(transcript)
+    }
+
+    /// Whether the kernel has complained since the last time.
+    fn listen(&mut self, seed: u64, stock: bool) -> Result<()> {
+        let lines = self.log.lines()?;
+        if let Some(text) = splat::find(&lines.join("\n")) {
+            self.send(&Record::Complaint { seed, stock, text })?;
+        }
+        Ok(())
+    }
+}
