@@ -3,16 +3,22 @@
 //! Where in an image the structures are whose fields a mutation patches.
 
 use crate::field::{Field, Structure};
-use erodax_format::dir::Cursor;
+use crate::views::Decoded;
+use erodax_format::dir::{Cursor, NAME_MAX};
 use erodax_format::flat::Extent;
 use erodax_format::inode::{FileType, Inode, Layout};
 use erodax_format::superblock::SuperBlock;
 use std::collections::BTreeSet;
 
+mod index;
+
+pub use index::Index;
+
 /// Limits, so that finding the places stays fast. They are above what the seeds have of most.
 const MAX_INODES: usize = 96;
 const MAX_DIRENTS: usize = 64;
 const MAX_ENTRIES: usize = 16;
+const MAX_ELEMENTS: usize = 256;
 
 /// Bits of `i_format` and of a chunk format.
 const FORMAT_EXTENDED: u64 = 1 << 0;
@@ -167,6 +173,7 @@ impl Places {
     }
 
     fn add_inodes(&mut self, image: &[u8], sb: &SuperBlock) {
+        let volume = Decoded::new(image);
         let mut seen = BTreeSet::new();
         let special = ["metabox_nid", "packed_nid"].map(|name| SUPER_BLOCK.get(image, name));
         let mut unread: Vec<u64> = special.into_iter().flatten().collect();
@@ -178,14 +185,17 @@ impl Places {
             if !seen.insert(nid) {
                 continue;
             }
-            let Ok(inode) = Inode::read(image, sb, nid) else {
+            let Ok(inode) = Inode::read(&volume, sb, nid) else {
                 continue;
             };
             self.nids.push(nid);
             self.owner = Some(nid);
             self.add_inode(image, sb, &inode);
             if inode.file_type() == FileType::Directory {
-                unread.extend(self.add_dirents(image, sb, &inode));
+                unread.extend(match inode.is_decoded(sb) {
+                    true => decoded_nids(&volume, sb, &inode),
+                    false => self.add_dirents(image, sb, &inode),
+                });
             }
         }
     }
@@ -207,6 +217,9 @@ impl Places {
         let body = start.saturating_add(structure.size());
         let xattr_size = usize::try_from(inode.xattr_size()).unwrap_or(usize::MAX);
         self.add_xattrs(image, sb, body, xattr_size);
+        if inode.layout.is_compressed() {
+            self.add_index(image, sb, inode, body.saturating_add(xattr_size));
+        }
         if inode.layout == Layout::ChunkBased {
             let format = Place {
                 structure,
@@ -222,6 +235,19 @@ impl Places {
             for index in 0..MAX_ENTRIES {
                 self.push(image, structure, Some(first + index * size));
             }
+        }
+    }
+
+    fn add_index(&mut self, image: &[u8], sb: &SuperBlock, inode: &Inode, body: usize) {
+        let Some(index) = Index::find(image, sb, inode, body, MAX_ELEMENTS) else {
+            return self.push(
+                image,
+                Structure::MapHeader,
+                body.checked_next_multiple_of(8),
+            );
+        };
+        for place in [index.header].iter().chain(&index.elements) {
+            self.push(image, place.structure, Some(place.offset));
         }
     }
 
@@ -278,6 +304,19 @@ impl Places {
         }
         nids
     }
+}
+
+/// The nids in a directory whose entries are at no place in the image.
+fn decoded_nids(volume: &Decoded<'_>, sb: &SuperBlock, dir: &Inode) -> Vec<u64> {
+    let mut nids = Vec::new();
+    let (mut cursor, mut name) = (Cursor::new(0), [0; NAME_MAX]);
+    while let Ok(Some(entry)) = cursor.next(volume, sb, dir, &mut name) {
+        if nids.len() == MAX_DIRENTS {
+            break;
+        }
+        nids.push(entry.nid);
+    }
+    nids
 }
 
 /// Where in the image byte `pos` of a file is.

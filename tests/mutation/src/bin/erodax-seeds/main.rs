@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `erodax-seeds DIR`: makes the images that fuzzing starts from, `DIR/images`, and the archives,
-//! `DIR/archives`. They are small, and each has a feature of the format that the others lack.
+//! `erodax-seeds DIR`: makes the images that fuzzing starts from, `DIR/images`, the archives,
+//! `DIR/archives`, and the LZ4 blocks, `DIR/blocks`. They are small, and each has a feature of the
+//! format that the others lack.
 
+mod records;
 mod tree;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use erodax_mutation::question;
 use std::ffi::OsStr;
 use std::fs;
@@ -66,6 +68,21 @@ const IMAGES: &[(&str, Source, &[&str])] = &[
         &["-b512", "-zlz4", "-Elegacy-compress"],
     ),
     (
+        "big-pclusters",
+        Source::Directory,
+        &["-b512", "-zlz4hc", "-C8192"],
+    ),
+    (
+        "tails",
+        Source::Directory,
+        &["-b1024", "-zlz4", "-Eztailpacking"],
+    ),
+    (
+        "dedupe",
+        Source::Directory,
+        &["-b512", "-zlz4hc", "-C4096", "-Ededupe"],
+    ),
+    (
         "algorithms",
         Source::Directory,
         &["-zlz4:lzma:deflate:zstd"],
@@ -93,6 +110,22 @@ const NEWER: &[(&str, Source, &[&str])] = &[
     ),
     ("dot-omitted", Source::Tar, &["-b512", "-Edot-omitted"]),
     ("metadata-zone", Source::Tar, &["-b512", "--MZ"]),
+    ("extents", Source::Directory, &["-b512", "-zlz4", "-E48bit"]),
+    (
+        "extents-fragments",
+        Source::Directory,
+        &["-b512", "-zlz4hc", "-C8192", "-E48bit", "-Efragments"],
+    ),
+    (
+        "metabox-lz4",
+        Source::Directory,
+        &["-b512", "-zlz4", "-m512:lz4hc"],
+    ),
+    (
+        "directories",
+        Source::Directory,
+        &["-zlz4", "--zD", "-Efragments"],
+    ),
     (
         "digest",
         Source::Tar,
@@ -105,16 +138,50 @@ fn main() -> Result<()> {
     let (Some(dir), None) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         bail!("usage: erodax-seeds DIR");
     };
-    let [images, archives] = ["images", "archives"].map(|name| dir.join(name));
-    for dir in [&images, &archives] {
+    let [images, archives, blocks] = ["images", "archives", "blocks"].map(|name| dir.join(name));
+    for dir in [&images, &archives, &blocks] {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
     make_images("mkfs.erofs".as_ref(), IMAGES, &images)?;
     match std::env::var_os("ERODAX_MKFS_NEW") {
-        Some(program) => make_images(&program, NEWER, &images)?,
+        Some(program) => {
+            make_images(&program, NEWER, &images)?;
+            make_records(&images)?;
+        }
         None => eprintln!("no seeds that take mkfs.erofs 1.9: ERODAX_MKFS_NEW is not set"),
     }
+    make_blocks(&blocks)?;
     make_archives(&images, &archives)
+}
+
+/// Encoded extents with records of every size: mkfs.erofs chooses one by the addresses.
+fn make_records(images: &Path) -> Result<()> {
+    let made = fs::read(images.join("extents-fragments.erofs"))?;
+    let made = &made[..made.len() - question::SIZE];
+    for size in records::SIZES {
+        let mut bytes = records::resized(made, size)?;
+        bytes.resize(bytes.len() + question::SIZE, 0);
+        fs::write(images.join(format!("records-{size}.erofs")), bytes)?;
+    }
+    Ok(())
+}
+
+/// Blocks by the vendored encoder, each to be decoded to half of what it has.
+fn make_blocks(target: &Path) -> Result<()> {
+    for (name, content) in [
+        ("mixed", tree::mixed()),
+        ("pattern", tree::content(5000)),
+        ("zeros", vec![0; 3000]),
+        ("short", b"short".to_vec()),
+    ] {
+        let mut block = vec![0; lz4_flex::block::get_maximum_output_size(content.len())];
+        let len = lz4_flex::block::compress_into(&content, &mut block)
+            .map_err(|error| anyhow!("LZ4: {error}"))?;
+        block.truncate(len);
+        block.extend(u32::try_from(content.len() / 2)?.to_le_bytes());
+        fs::write(target.join(format!("{name}.lz4")), block)?;
+    }
+    Ok(())
 }
 
 fn make_images(program: &OsStr, images: &[(&str, Source, &[&str])], target: &Path) -> Result<()> {

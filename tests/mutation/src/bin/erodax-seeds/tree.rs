@@ -14,7 +14,7 @@ const SIZES: [usize; 9] = [0, 1, 5, 60, 479, 511, 512, 513, 1500];
 const NAMES: usize = 50;
 
 /// Bytes without a NUL.
-fn content(len: usize) -> Vec<u8> {
+pub(crate) fn content(len: usize) -> Vec<u8> {
     (1..=251).cycle().take(len).collect()
 }
 
@@ -23,6 +23,22 @@ fn sparse() -> Vec<u8> {
     let mut bytes = vec![0; 20 * 1024];
     for block in [3, 4] {
         bytes[block * 1024..(block + 1) * 1024].copy_from_slice(&content(1024));
+    }
+    bytes
+}
+
+/// Bytes of which some compress well, some do not, and some are zeros: a file of many pclusters of
+/// every kind.
+pub(crate) fn mixed() -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut bytes = Vec::new();
+    while bytes.len() < 24 << 10 {
+        let run = rng.usize(1..2500);
+        match rng.u8(..4) {
+            0 => bytes.extend(std::iter::repeat_with(|| rng.u8(..)).take(run)),
+            1 => bytes.resize(bytes.len() + run, 0),
+            _ => bytes.extend(std::iter::repeat_with(|| rng.u8(..12)).take(run)),
+        }
     }
     bytes
 }
@@ -38,6 +54,7 @@ pub(crate) fn write(dir: &Path) -> Result<()> {
     }
     fs::write(dir.join("repeated"), b"0123456789abcdef".repeat(300))?;
     fs::write(dir.join("sparse"), sparse())?;
+    fs::write(dir.join("mixed"), mixed())?;
     std::os::unix::fs::symlink("dir/name0", dir.join("link"))?;
     Ok(())
 }
