@@ -50,6 +50,9 @@ fuzz: crates erofs-utils ## Fuzz the decoders of src/format (SECONDS=60 for each
 coverage: crates erofs-utils ## Measure how much of src/format its tests run, and fail under 90 % of lines
 	@$(setup)/coverage.sh
 
+miri: crates ## Run the tests of src/format and of the LZ4 decoder under Miri (fetches a nightly Rust, 120 MB)
+	@$(setup)/miri.sh
+
 lint: crates $(kernel) ## Formatting and clippy, of the host's crates and of the module
 	$(enter) cargo fmt --all --check
 	$(enter) rustfmt --check --edition 2021 $$(find src dax tests/fuzz -name '*.rs' ! -name '*_generated.rs')
@@ -102,5 +105,5 @@ help: ## List the targets
 	@echo '  ERODAX_STRESS_SECONDS=N  how long stress tests last (15)'
 	@echo '  V=1                    show the commands of Kbuild'
 
-.PHONY: all module run shell bench test test-guest test-debug test-host fuzz coverage lint paths tools buildroot kernel \
+.PHONY: all module run shell bench test test-guest test-debug test-host fuzz coverage miri lint paths tools buildroot kernel \
 	kernel-debug crates payload erofs-utils clean clean-cache help

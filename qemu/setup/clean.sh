@@ -19,7 +19,7 @@ checkout() {
 
 # What the current keys name: a kernel for each flavour that has been used.
 current() {
-    printf '%s\n' "$BUILDROOT" "$PAYLOAD" "$CRATES" "$EROFS_UTILS"
+    printf '%s\n' "$BUILDROOT" "$PAYLOAD" "$CRATES" "$EROFS_UTILS" "$MIRI"
     for KERNEL_PACKAGES in "$CACHE/packages-$SERIES-"*; do
         FLAVOUR=${KERNEL_PACKAGES#"$CACHE/packages-$SERIES-"}
         printf '%s\n' "$KERNEL_PACKAGES" "$(stock_dir)" "$(debug_dir)"
@@ -30,7 +30,7 @@ cache() {
     local dir keep
     shopt -s nullglob
     keep=$(current)
-    for dir in "$CACHE"/{buildroot,payload,crates,erofs-utils,packages,kernel}-*/ "$CACHE"/{cargo,home,host,log}/; do
+    for dir in "$CACHE"/{buildroot,payload,crates,erofs-utils,miri,packages,kernel}-*/ "$CACHE"/{cargo,home,host,log}/; do
         dir=${dir%/}
         [ -d "$dir" ] || continue
         case $1$dir in
