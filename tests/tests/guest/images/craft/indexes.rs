@@ -44,9 +44,10 @@ const LARGE_FILES: [&str; 5] = [
 struct Element {
     /// The structure that it is, or is in.
     place: Place,
-    /// The bit of the image that its type starts at, and that its distance or offset starts at.
+    /// The bits of the image that its type starts at, its distance, and its offset.
     type_bit: usize,
     low_bit: usize,
+    offset_bit: usize,
 }
 
 impl Element {
@@ -59,6 +60,7 @@ impl Element {
                 place,
                 type_bit: low_bit + LOW_BITS,
                 low_bit,
+                offset_bit: low_bit,
             }
         };
         match place.structure {
@@ -68,12 +70,21 @@ impl Element {
                 place,
                 type_bit: start,
                 low_bit: start + 8 * Structure::LclusterIndex.field("delta0").offset,
+                offset_bit: start + 8 * Structure::LclusterIndex.field("di_clusterofs").offset,
             }],
         }
     }
 
     fn kind(&self, bytes: &[u8]) -> u64 {
         bits(bytes, self.type_bit, 2)
+    }
+
+    /// Whether an extent starts in it, if it is lcluster `lcn` of a file of so many bytes: the last
+    /// one can have a head at the end of the file.
+    fn has_start(&self, bytes: &[u8], lcn: usize, size: u64) -> bool {
+        let offset = bits(bytes, self.offset_bit, LOW_BITS);
+        let start = u64::try_from(lcn).map(|lcn| (lcn << LOW_BITS) + offset);
+        self.kind(bytes) != NON_HEAD && start.is_ok_and(|start| start < size)
     }
 
     /// The number of blocks, if it has it.
@@ -170,8 +181,9 @@ fn make_sparse(
     make_hole: fn(&mut [u8], &[Element]) -> Result<()>,
 ) -> Result<()> {
     let (_, elements) = index(image, path)?;
-    let is_head = |lcn: &usize| elements[*lcn].kind(&image.bytes) != NON_HEAD;
-    let heads: Vec<usize> = (0..elements.len()).filter(is_head).collect();
+    let size = image.find(path)?.inode.size;
+    let has_start = |lcn: &usize| elements[*lcn].has_start(&image.bytes, *lcn, size);
+    let heads: Vec<usize> = (0..elements.len()).filter(has_start).collect();
     let chosen = heads.iter().skip(SPARSE_FIRST).step_by(SPARSE_EACH);
     ensure!(chosen.len() > 1, "{path} has {} extents", heads.len());
     for lcn in chosen {
