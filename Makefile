@@ -55,6 +55,9 @@ fuzz: $(if $(GUEST),tools module) crates erofs-utils ## Fuzz the decoders (SECON
 coverage: crates erofs-utils ## Measure how much of src/format its tests run, and fail under 90 % of lines
 	@$(setup)/coverage.sh
 
+miri: crates ## Run the tests of src/format and of the LZ4 decoder under Miri (fetches a nightly Rust, 120 MB)
+	@$(setup)/miri.sh
+
 lint: crates $(kernel) ## Formatting, clippy and the table of unsafe code, of host's crates and module
 	$(enter) cargo fmt --all --check
 	$(enter) rustfmt --check --edition 2021 $$(find src dax tests/fuzz -name '*.rs' ! -name '*_generated.rs')
@@ -112,5 +115,5 @@ help: ## List the targets
 	@echo '  ERODAX_CYCLES=N        how often the module is loaded and unloaded in search of leaks (100)'
 	@echo '  V=1                    show the commands of Kbuild'
 
-.PHONY: all module run shell bench test test-guest test-debug test-host fuzz coverage lint paths tools buildroot kernel \
-	kernel-debug crates payload erofs-utils gdb clean clean-cache help
+.PHONY: all module run shell bench test test-guest test-debug test-host fuzz coverage miri lint paths tools buildroot \
+	kernel kernel-debug crates payload erofs-utils gdb clean clean-cache help

@@ -19,7 +19,7 @@ checkout() {
 
 # What the current keys name: a kernel for each flavour that has been used.
 current() {
-    printf '%s\n' "$BUILDROOT" "$PAYLOAD" "$CRATES" "$EROFS_UTILS" "$DEBUGGER"
+    printf '%s\n' "$BUILDROOT" "$PAYLOAD" "$CRATES" "$EROFS_UTILS" "$DEBUGGER" "$MIRI"
     for KERNEL_PACKAGES in "$CACHE/packages-$SERIES-"*; do
         FLAVOUR=${KERNEL_PACKAGES#"$CACHE/packages-$SERIES-"}
         printf '%s\n' "$KERNEL_PACKAGES" "$(stock_dir)" "$(debug_dir)"
@@ -30,7 +30,8 @@ cache() {
     local dir keep
     shopt -s nullglob
     keep=$(current)
-    for dir in "$CACHE"/{buildroot,payload,crates,erofs-utils,gdb,packages,kernel}-*/ "$CACHE"/{cargo,home,host,log}/; do
+    for dir in "$CACHE"/{buildroot,payload,crates,erofs-utils,gdb,miri,packages,kernel}-*/ \
+        "$CACHE"/{cargo,home,host,log}/; do
         dir=${dir%/}
         [ -d "$dir" ] || continue
         case $1$dir in

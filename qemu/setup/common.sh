@@ -44,6 +44,7 @@ key() { cat "$@" | sha256sum | cut -c1-12; }
 BUILDROOT=$CACHE/buildroot-$(key "$SETUP/buildroot.sh" "$SETUP/packages")
 PAYLOAD=$CACHE/payload-$(key "$SETUP/payload.sh" "$TOP/qemu/payload/init")
 CRATES=$CACHE/crates-$(key "$TOP/Cargo.lock" "$TOP/tests/fuzz/Cargo.lock")
+MIRI=$CACHE/miri-$(key "$SETUP/miri-toolchain")
 EROFS_UTILS=$CACHE/erofs-utils-$(key "$SETUP/erofs-utils.sh" "$SETUP/suite.sh" "$SETUP/buildroot.sh" \
     "$SETUP/packages")
 DEBUGGER=$CACHE/gdb-$(key "$SETUP/gdb.sh" "$SETUP/suite.sh" "$TOP/qemu/debugger/traced.c" \

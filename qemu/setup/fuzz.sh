@@ -45,7 +45,10 @@ make_seeds() {
 # one TARGET SECONDS: what it finds out is kept, and the next run goes on from there.
 one() {
     local name=$1 seconds=$2 seeds=images log=$FUZZ/log/$1.log start status=0
-    [ "$name" != newc ] || seeds=archives
+    case $name in
+    newc) seeds=archives ;;
+    lz4) seeds=blocks ;;
+    esac
     mkdir -p "$FUZZ"/{log,"corpus/$name","artifacts/$name"}
     start=$(date +%s)
     in_root "$PROGRAMS/$name" "-max_total_time=$seconds" "-timeout=$INPUT_SECONDS" \

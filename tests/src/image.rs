@@ -140,6 +140,16 @@ pub enum Craft {
     /// What the first compressed bytes of [`BROKEN_STREAM`] are stored as is no stream of any
     /// algorithm.
     Streams,
+    /// In some compressed files heads of the second type, with the algorithm that they had: every
+    /// second head of LZ4, and all heads of other algorithms, where the first type means LZ4 then.
+    SecondHeads,
+    /// Extents without data in compressed files: by `LI_HOLE` in [`SPARSE_BY_FLAG`], by a number of
+    /// blocks of 0 in [`SPARSE_BY_COUNT`].
+    Holes,
+    /// Those by a number of blocks only.
+    HolesOfNoBlocks,
+    /// `LI_HOLE` in [`SPARSE_INSIDE`], whose extents start inside of lclusters.
+    HolesInside,
 }
 
 /// A superblock field that is overwritten.
@@ -274,6 +284,18 @@ pub const LONG_HOLE_FILE: &str = "sizes/65536";
 /// The file of a [compressible](Tree::Compressible) tree that [`Craft::Streams`] breaks. Its content
 /// is nowhere else.
 pub const BROKEN_STREAM: &str = "mixed/to-be-broken";
+
+/// Files of a [compressible](Tree::Compressible) tree that crafts make sparse. Of the extents of
+/// each, every [`SPARSE_EACH`]th is without data, from number [`SPARSE_FIRST`] on.
+pub const SPARSE_BY_FLAG: &str = "again/twice";
+/// See [`SPARSE_BY_FLAG`].
+pub const SPARSE_BY_COUNT: &str = "mixed/large";
+/// See [`SPARSE_BY_FLAG`].
+pub const SPARSE_INSIDE: &str = "mixed/large";
+/// See [`SPARSE_BY_FLAG`].
+pub const SPARSE_FIRST: usize = 1;
+/// See [`SPARSE_BY_FLAG`].
+pub const SPARSE_EACH: usize = 3;
 
 /// Content of `hello` in a small image.
 pub const HELLO: &str = "an image where the boot loader left it\n";

@@ -278,6 +278,7 @@ fn metadata() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+#[cfg(not(miri))]
 proptest! {
     /// Metadata is the same in the metabox and in the metadata zone, right or wrong.
     #[test]

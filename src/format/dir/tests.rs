@@ -437,6 +437,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+#[cfg(not(miri))]
 proptest! {
     /// The directory is a sorted set of names.
     #[test]

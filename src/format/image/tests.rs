@@ -44,6 +44,7 @@ fn part_is_bounded_by_itself() {
     assert!(Part::new(whole, u64::MAX, 2).is_err());
 }
 
+#[cfg(not(miri))]
 proptest! {
     /// The provided methods agree with those of a slice, and both with the definition.
     #[test]

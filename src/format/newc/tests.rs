@@ -312,6 +312,7 @@ fn build(pieces: &[Piece]) -> Vec<u8> {
     archive
 }
 
+#[cfg(not(miri))]
 proptest! {
     #[test]
     fn model(pieces in prop::collection::vec(piece(), 0..20)) {

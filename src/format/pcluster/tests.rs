@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 mod broken;
+#[cfg(not(miri))]
 mod model;
+#[cfg(not(miri))]
 mod properties;
 mod special;
 

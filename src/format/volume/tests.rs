@@ -139,6 +139,7 @@ fn device_of_a_volume() {
     assert_eq!(plain.device(1).map(Image::len), Err(Error::NoDevice));
 }
 
+#[cfg(not(miri))]
 proptest! {
     /// A file has the same bytes if the devices are given as if they follow each other in the image.
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 mod prefixes;
+#[cfg(not(miri))]
 mod properties;
 
 use super::*;

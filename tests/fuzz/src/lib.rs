@@ -2,6 +2,8 @@
 
 //! What the fuzz targets have in common.
 
+pub mod guarded;
+
 use libfuzzer_sys::fuzzer_mutate;
 
 /// A target that checks EROFS images with `$check`, and a mutator for the structures `$focus`.

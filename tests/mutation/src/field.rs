@@ -42,10 +42,20 @@ pub enum Structure {
     MapHeader,
     /// `struct z_erofs_lcluster_index`.
     LclusterIndex,
-    /// Two lclusters of a compact index with 4 bytes for each, and their base address.
-    CompactPack,
-    /// `struct z_erofs_extent`.
-    ExtentRecord,
+    /// A pack of 2 elements of 16 bits in a compact index.
+    SmallPack,
+    /// A pack of 16 elements of 14 bits in a compact index.
+    LargePack,
+    /// What the shortest records of encoded extents have before them.
+    ExtentBase,
+    /// The first 4 bytes of `struct z_erofs_extent`.
+    Extent4,
+    /// The first 8 bytes.
+    Extent8,
+    /// The first 16 bytes.
+    Extent16,
+    /// All of it.
+    Extent32,
     /// The header of a newc member, in hexadecimal digits.
     CpioHeader,
 }
@@ -67,8 +77,13 @@ impl Structure {
             Structure::ChunkIndex => &CHUNK_INDEX,
             Structure::MapHeader => &MAP_HEADER,
             Structure::LclusterIndex => &LCLUSTER_INDEX,
-            Structure::CompactPack => &COMPACT_PACK,
-            Structure::ExtentRecord => &EXTENT_RECORD,
+            Structure::SmallPack => &SMALL_PACK,
+            Structure::LargePack => &LARGE_PACK,
+            Structure::ExtentBase => &EXTENT_BASE,
+            Structure::Extent4 => EXTENT.split_at(1).0,
+            Structure::Extent8 => EXTENT.split_at(2).0,
+            Structure::Extent16 => EXTENT.split_at(4).0,
+            Structure::Extent32 => &EXTENT,
             Structure::CpioHeader => &CPIO_HEADER,
         }
     }
@@ -212,21 +227,41 @@ static BLOCK_MAP_ENTRY: [Field; 1] = packed([("startblk", 4)]);
 static CHUNK_INDEX: [Field; 3] = packed([("startblk_hi", 2), ("device_id", 2), ("startblk_lo", 4)]);
 
 static MAP_HEADER: [Field; 4] = packed([
+    // Or `h_extents_lo`, or `h_idata_size` in the upper half.
     ("h_fragmentoff", 4),
     ("h_advise", 2),
     ("h_algorithmtype", 1),
     ("h_clusterbits", 1),
 ]);
 
-static LCLUSTER_INDEX: [Field; 3] = packed([("di_advise", 2), ("di_clusterofs", 2), ("di_u", 4)]);
+static LCLUSTER_INDEX: [Field; 4] = packed([
+    ("di_advise", 2),
+    ("di_clusterofs", 2),
+    // Or the halves of `blkaddr`.
+    ("delta0", 2),
+    ("delta1", 2),
+]);
 
-static COMPACT_PACK: [Field; 3] = packed([("first", 2), ("second", 2), ("blkaddr", 4)]);
+static SMALL_PACK: [Field; 3] = packed([("element0", 2), ("element1", 2), ("blkaddr", 4)]);
 
-static EXTENT_RECORD: [Field; 4] = packed([
+/// The elements are not made of whole bytes; four of them are.
+static LARGE_PACK: [Field; 5] = packed([
+    ("elements0", 7),
+    ("elements4", 7),
+    ("elements8", 7),
+    ("elements12", 7),
+    ("blkaddr", 4),
+]);
+
+static EXTENT_BASE: [Field; 1] = packed([("pstart", 8)]);
+
+static EXTENT: [Field; 6] = packed([
     ("plen", 4),
     ("pstart_lo", 4),
     ("pstart_hi", 4),
     ("lstart_lo", 4),
+    ("lstart_hi", 4),
+    ("reserved", 12),
 ]);
 
 static CPIO_HEADER: [Field; 14] = packed([
@@ -257,6 +292,10 @@ const _: () = assert!(Structure::XattrEntry.size() == 4);
 const _: () = assert!(Structure::ChunkIndex.size() == 8);
 const _: () = assert!(Structure::MapHeader.size() == 8);
 const _: () = assert!(Structure::LclusterIndex.size() == 8);
-const _: () = assert!(Structure::CompactPack.size() == 8);
-const _: () = assert!(Structure::ExtentRecord.size() == 16);
+const _: () = assert!(Structure::SmallPack.size() == 8);
+const _: () = assert!(Structure::LargePack.size() == 32);
+const _: () = assert!(Structure::Extent4.size() == 4);
+const _: () = assert!(Structure::Extent8.size() == 8);
+const _: () = assert!(Structure::Extent16.size() == 16);
+const _: () = assert!(Structure::Extent32.size() == 32);
 const _: () = assert!(Structure::CpioHeader.size() == 110);

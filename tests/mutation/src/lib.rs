@@ -16,10 +16,12 @@
 //! | [`mutate`] | changing fields |
 //! | [`seal`] | the superblock's checksum |
 //! | [`question`] | what a check asks of an image |
+//! | [`lz4`] | sequences of LZ4 blocks |
 //! | [`check`] | a check for each decoder |
 
 pub mod check;
 pub mod field;
+pub mod lz4;
 pub mod mutate;
 pub mod places;
 pub mod question;

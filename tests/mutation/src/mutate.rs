@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changing fields of an image.
+//! Changing fields of an image, and sequences of an LZ4 block.
+
+mod lz4;
+
+pub use lz4::lz4;
 
 use crate::field::{Field, Structure};
 use crate::places::{Found, Place, Places};

@@ -3,22 +3,26 @@
 //! Where in an image the structures are whose fields a mutation patches.
 
 use crate::field::{Field, Structure};
-use erodax_format::dir::Cursor;
+use crate::views::Decoded;
+use erodax_format::dir::{Cursor, NAME_MAX};
 use erodax_format::flat::Extent;
 use erodax_format::inode::{FileType, Inode, Layout};
 use erodax_format::superblock::SuperBlock;
 use std::collections::BTreeSet;
 
+mod index;
+
+pub use index::Index;
+
 /// Limits, so that finding the places stays fast. They are above what the seeds have of most.
 const MAX_INODES: usize = 96;
 const MAX_DIRENTS: usize = 64;
 const MAX_ENTRIES: usize = 16;
+const MAX_ELEMENTS: usize = 256;
 
 /// Bits of `i_format` and of a chunk format.
 const FORMAT_EXTENDED: u64 = 1 << 0;
 const CHUNK_INDEXES: u64 = 0x20;
-/// A bit of `h_advise`: the map of an inode with full indexes has extents instead.
-const ADVISE_EXTENTS: u64 = 1 << 0;
 
 /// A structure in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +173,7 @@ impl Places {
     }
 
     fn add_inodes(&mut self, image: &[u8], sb: &SuperBlock) {
+        let volume = Decoded::new(image);
         let mut seen = BTreeSet::new();
         let special = ["metabox_nid", "packed_nid"].map(|name| SUPER_BLOCK.get(image, name));
         let mut unread: Vec<u64> = special.into_iter().flatten().collect();
@@ -180,14 +185,17 @@ impl Places {
             if !seen.insert(nid) {
                 continue;
             }
-            let Ok(inode) = Inode::read(image, sb, nid) else {
+            let Ok(inode) = Inode::read(&volume, sb, nid) else {
                 continue;
             };
             self.nids.push(nid);
             self.owner = Some(nid);
             self.add_inode(image, sb, &inode);
             if inode.file_type() == FileType::Directory {
-                unread.extend(self.add_dirents(image, sb, &inode));
+                unread.extend(match inode.is_decoded(sb) {
+                    true => decoded_nids(&volume, sb, &inode),
+                    false => self.add_dirents(image, sb, &inode),
+                });
             }
         }
     }
@@ -209,50 +217,37 @@ impl Places {
         let body = start.saturating_add(structure.size());
         let xattr_size = usize::try_from(inode.xattr_size()).unwrap_or(usize::MAX);
         self.add_xattrs(image, sb, body, xattr_size);
-        let rest = body.saturating_add(xattr_size);
-        match inode.layout {
-            Layout::ChunkBased => {
-                let offset = start;
-                let format = Place { structure, offset }.get(image, "i_u").unwrap_or(0);
-                match format & CHUNK_INDEXES {
-                    0 => self.push_array(image, Structure::BlockMapEntry, rest),
-                    _ => self.push_array(image, Structure::ChunkIndex, rest),
-                }
+        if inode.layout.is_compressed() {
+            self.add_index(image, sb, inode, body.saturating_add(xattr_size));
+        }
+        if inode.layout == Layout::ChunkBased {
+            let format = Place {
+                structure,
+                offset: start,
             }
-            Layout::CompressedFull | Layout::CompressedCompact => {
-                self.add_map(image, rest.next_multiple_of(8), inode.layout);
+            .get(image, "i_u")
+            .unwrap_or(0);
+            let (structure, size) = match format & CHUNK_INDEXES {
+                0 => (Structure::BlockMapEntry, 4_usize),
+                _ => (Structure::ChunkIndex, 8),
+            };
+            let first = body.saturating_add(xattr_size).next_multiple_of(size);
+            for index in 0..MAX_ENTRIES {
+                self.push(image, structure, Some(first + index * size));
             }
-            Layout::FlatPlain | Layout::FlatInline => {}
         }
     }
 
-    /// The header of a compressed inode's map, and what follows it.
-    fn add_map(&mut self, image: &[u8], start: usize, layout: Layout) {
-        let structure = Structure::MapHeader;
-        self.push(image, structure, Some(start));
-        let header = Place {
-            structure,
-            offset: start,
+    fn add_index(&mut self, image: &[u8], sb: &SuperBlock, inode: &Inode, body: usize) {
+        let Some(index) = Index::find(image, sb, inode, body, MAX_ELEMENTS) else {
+            return self.push(
+                image,
+                Structure::MapHeader,
+                body.checked_next_multiple_of(8),
+            );
         };
-        let has_extents = header.get(image, "h_advise").unwrap_or(0) & ADVISE_EXTENTS != 0;
-        match layout {
-            Layout::CompressedCompact => {
-                self.push_array(image, Structure::CompactPack, start.saturating_add(8));
-            }
-            _ if has_extents => {
-                self.push_array(image, Structure::ExtentRecord, start.saturating_add(8));
-            }
-            // 8 reserved bytes stand between them.
-            _ => self.push_array(image, Structure::LclusterIndex, start.saturating_add(16)),
-        }
-    }
-
-    /// The first ones of an array, which is aligned to the size of its members or to 8.
-    fn push_array(&mut self, image: &[u8], structure: Structure, start: usize) {
-        let first = start.next_multiple_of(structure.size().min(8));
-        for index in 0..MAX_ENTRIES {
-            let offset = first.saturating_add(index * structure.size());
-            self.push(image, structure, Some(offset));
+        for place in [index.header].iter().chain(&index.elements) {
+            self.push(image, place.structure, Some(place.offset));
         }
     }
 
@@ -309,6 +304,19 @@ impl Places {
         }
         nids
     }
+}
+
+/// The nids in a directory whose entries are at no place in the image.
+fn decoded_nids(volume: &Decoded<'_>, sb: &SuperBlock, dir: &Inode) -> Vec<u64> {
+    let mut nids = Vec::new();
+    let (mut cursor, mut name) = (Cursor::new(0), [0; NAME_MAX]);
+    while let Ok(Some(entry)) = cursor.next(volume, sb, dir, &mut name) {
+        if nids.len() == MAX_DIRENTS {
+            break;
+        }
+        nids.push(entry.nid);
+    }
+    nids
 }
 
 /// Where in the image byte `pos` of a file is.

@@ -2,10 +2,14 @@
 
 //! Ways to look at the bytes of an image.
 
+mod decoded;
+
+pub(crate) use decoded::Decoded;
+
 use erodax_format::superblock::SuperBlock;
 use erodax_format::volume::DeviceSlot;
 use erodax_format::{Image, Result, Volume};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// An image with nothing but what the trait requires, so that the trait's own methods are used.
 pub(crate) struct Minimal<'a>(pub(crate) &'a [u8]);
@@ -82,5 +86,36 @@ impl Volume for Spread<'_> {
         // Devices of different sizes.
         let start = self.bytes.len().min(usize::from(id) * 512);
         Some((&self.bytes[start..], *slot))
+    }
+}
+
+/// An image that counts how often it is read.
+pub(crate) struct Counting<'a> {
+    bytes: &'a [u8],
+    reads: Cell<u64>,
+}
+
+impl<'a> Counting<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Counting {
+            bytes,
+            reads: Cell::new(0),
+        }
+    }
+
+    /// How often since the last time that this was asked.
+    pub(crate) fn take(&self) -> u64 {
+        self.reads.take()
+    }
+}
+
+impl Image for Counting<'_> {
+    fn len(&self) -> u64 {
+        Image::len(self.bytes)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.reads.set(self.reads.get() + 1);
+        self.bytes.read_at(offset, buf)
     }
 }

@@ -19,9 +19,9 @@ use std::sync::OnceLock;
 /// Names and bytes of files.
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// The images and the archives.
-fn seeds() -> &'static (Files, Files) {
-    static SEEDS: OnceLock<(Files, Files)> = OnceLock::new();
+/// The images, the archives and the LZ4 blocks.
+fn seeds() -> &'static (Files, Files, Files) {
+    static SEEDS: OnceLock<(Files, Files, Files)> = OnceLock::new();
     SEEDS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let made = Command::new(env!("CARGO_BIN_EXE_erodax-seeds"))
@@ -36,6 +36,7 @@ fn seeds() -> &'static (Files, Files) {
         (
             read(&dir.path().join("images")),
             read(&dir.path().join("archives")),
+            read(&dir.path().join("blocks")),
         )
     })
 }
@@ -49,15 +50,24 @@ fn read(dir: &Path) -> Files {
     fs::read_dir(dir).unwrap().map(file).collect()
 }
 
-const CHECKS: [fn(&[u8]); 7] = [
+const CHECKS: [fn(&[u8]); 8] = [
     check::superblock,
     check::inode,
     check::directory,
     check::extents,
+    check::pclusters,
     check::devices,
     check::xattrs,
     check::image,
 ];
+
+/// The decoder that the target fuzzes.
+fn partial(block: &[u8], len: usize) -> Option<Vec<u8>> {
+    let mut output = vec![0; len];
+    let written = lz4_flex::block::decompress_into_partial(block, &mut output).ok()?;
+    output.truncate(written);
+    Some(output)
+}
 
 /// Every check, for every inode that was found.
 fn check_all(image: &[u8]) {
@@ -74,30 +84,33 @@ fn check_all(image: &[u8]) {
 
 #[test]
 fn checks_hold_for_seeds() {
-    let (images, archives) = seeds();
+    let (images, archives, blocks) = seeds();
     for image in images.values() {
         check_all(image);
     }
     for archive in archives.values() {
         check::archive(archive);
     }
+    for block in blocks.values() {
+        check::lz4(block, partial);
+    }
 }
 
 /// A kind of structure that no seed has would never be patched.
 #[test]
 fn every_structure_is_in_some_seed() {
-    let (images, archives) = seeds();
+    let (images, archives, _) = seeds();
     let mut found: HashSet<Structure> = HashSet::new();
-    for image in images.values() {
+    for (name, image) in images {
         let places = Places::find(image);
-        assert!(places.nids.len() > 20 && places.names.len() > 20);
+        assert!(places.nids.len() > 20, "{name}: {:?}", places.nids);
         found.extend(places.all.iter().map(|found| found.place.structure));
     }
     for archive in archives.values() {
         let places = Places::find_cpio(archive);
         found.extend(places.all.iter().map(|found| found.place.structure));
     }
-    assert_eq!(found.len(), 16, "{found:?}");
+    assert_eq!(found.len(), 21, "{found:?}");
 }
 
 #[test]
@@ -152,7 +165,7 @@ fn mutants() {
 
 #[test]
 fn checks_hold_for_mutants() {
-    let (images, archives) = seeds();
+    let (images, archives, blocks) = seeds();
     for seed in images.values() {
         let mut image = seed.clone();
         for number in 0..30 {
@@ -169,6 +182,14 @@ fn checks_hold_for_mutants() {
             let mut archive = seed.clone();
             mutate::cpio(&mut archive, number);
             check::archive(&archive);
+        }
+    }
+    for seed in blocks.values() {
+        for number in 0..300 {
+            let mut block = [&seed[..], &[0; 2000]].concat();
+            let room = block.len();
+            let len = mutate::lz4(&mut block, seed.len(), room, number);
+            check::lz4(&block[..len], partial);
         }
     }
 }

@@ -117,6 +117,7 @@ fn algorithms_that_the_image_does_not_use() {
     assert_eq!(kind(file.at(0)), CORRUPT);
 }
 
+#[cfg(not(miri))]
 proptest::proptest! {
     /// Any bytes as a header and an index, in any layout: right or wrong, but no panic, no endless
     /// search, and nothing beyond the file.

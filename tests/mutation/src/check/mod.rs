@@ -14,6 +14,8 @@ mod directory;
 mod extents;
 mod image;
 mod inode;
+mod lz4;
+mod pclusters;
 mod superblock;
 mod xattrs;
 
@@ -22,12 +24,15 @@ pub use directory::directory;
 pub use extents::{devices, extents};
 pub use image::image;
 pub use inode::inode;
+pub use lz4::lz4;
+pub use pclusters::pclusters;
 pub use superblock::superblock;
 pub use xattrs::xattrs;
 
 use crate::question::Question;
 use erodax_format::inode::Inode;
 use erodax_format::superblock::SuperBlock;
+use erodax_format::Volume;
 
 /// What most checks are about: one inode.
 struct Subject<'a> {
@@ -40,10 +45,15 @@ struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// The inode that the image's question is about, if it can be read.
     fn of(image: &'a [u8]) -> Option<Self> {
+        Self::on(image, image)
+    }
+
+    /// The same where the inode may be in what `volume` decodes of the image.
+    fn on<V: Volume + ?Sized>(volume: &V, image: &'a [u8]) -> Option<Self> {
         let question = Question::of(image);
         let sb = SuperBlock::read(image).ok()?;
         let nid = sb.root_nid().wrapping_add(question.inode);
-        let inode = Inode::read(image, &sb, nid).ok()?;
+        let inode = Inode::read(volume, &sb, nid).ok()?;
         Some(Subject {
             image,
             sb,

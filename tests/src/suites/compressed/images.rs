@@ -142,6 +142,48 @@ pub(super) const UNPADDED: [Image; 2] = [
     stable("unpadded-64k", &["-zlz4hc", "-Elegacy-compress", "-C65536"]),
 ];
 
+/// Heads of the second type, with another algorithm than the first one has and with the same one.
+pub(super) const SECOND_HEADS: [Image; 2] = [
+    of(
+        "head2",
+        Maker::Stable,
+        &["-zzstd:lz4hc", "-C32768"],
+        Some(Craft::SecondHeads),
+    ),
+    of(
+        "head2-legacy",
+        Maker::Next,
+        &["-zlz4hc", "-C16384", "-Elegacy-compress"],
+        Some(Craft::SecondHeads),
+    ),
+];
+
+/// With extents of which each starts with an lcluster; and with the same where some are holes.
+pub(super) const SHORT_EXTENTS: Image = next("short-extents", SHORT);
+pub(super) const HOLES: [Image; 2] = [
+    of("holes", Maker::Next, SHORT, Some(Craft::Holes)),
+    of(
+        "holes-compact",
+        Maker::Next,
+        &["-zlz4hc", "-C65536", "--max-extent-bytes=65536"],
+        Some(Craft::HolesOfNoBlocks),
+    ),
+];
+const SHORT: &[&str] = &[
+    "-zlz4hc",
+    "-C65536",
+    "-Elegacy-compress",
+    "--max-extent-bytes=65536",
+];
+
+/// With the options of [`LZ4`]'s fifth image: holes that start inside of lclusters.
+pub(super) const HOLES_INSIDE: Image = of(
+    "holes-inside",
+    Maker::Next,
+    &["-zlz4hc", "-C65536", "-Elegacy-compress"],
+    Some(Craft::HolesInside),
+);
+
 /// Which images must have which features, compatible ones and others.
 pub(super) const FEATURES: [(&str, u32, u32); 11] = [
     ("lz4", 0, bits::LZ4_0PADDING),
@@ -158,7 +200,7 @@ pub(super) const FEATURES: [(&str, u32, u32); 11] = [
 ];
 
 /// Every image of the suite.
-pub(super) const ALL: [Image; 38] = concatenated(&[
+pub(super) const ALL: [Image; 44] = concatenated(&[
     &LZ4,
     &SMALL_BLOCKS,
     &SHARED,
@@ -167,4 +209,8 @@ pub(super) const ALL: [Image; 38] = concatenated(&[
     &METADATA,
     &BROKEN,
     &UNPADDED,
+    &SECOND_HEADS,
+    &[SHORT_EXTENTS],
+    &HOLES,
+    &[HOLES_INSIDE],
 ]);

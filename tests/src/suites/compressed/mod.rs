@@ -5,6 +5,7 @@
 
 mod images;
 mod pressure;
+mod sparse;
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -38,6 +39,9 @@ pub(super) static SUITE: Suite = Suite {
         long("other_algorithms", other_algorithms),
         long("encoded_extents", encoded_extents),
         long("metadata", metadata),
+        long("second_heads", second_heads),
+        long("holes", sparse::same_answers),
+        Test::new("holes_inside", sparse::inside),
         Test::new("contents", contents),
         Test::new("streams_before_padding", streams_before_padding),
         Test::new("concurrent_readers", pressure::concurrent_readers),
@@ -51,7 +55,7 @@ pub(super) static SUITE: Suite = Suite {
 pub(super) static SMALL: Suite = Suite {
     name: "compressed_small_machine",
     machine: Machine {
-        memory_mib: 128,
+        memory_mib: 96,
         cpus: 2,
         images: &pressure::IMAGES,
         ..Machine::RETAINING
@@ -85,6 +89,11 @@ fn encoded_extents() -> Result<()> {
 
 fn metadata() -> Result<()> {
     compare_images(&images::METADATA, "")
+}
+
+fn second_heads() -> Result<()> {
+    compare_images(&images::SECOND_HEADS, "")?;
+    with_each(&images::SECOND_HEADS.map(|image| image.name), "", check_all)
 }
 
 /// What the images were made of: both drivers could make the same mistake.

@@ -4,6 +4,7 @@
 
 mod broken;
 mod chunks;
+mod indexes;
 mod inodes;
 mod metabox;
 mod streams;
@@ -37,6 +38,10 @@ pub(super) fn apply(file: &Path, craft: Craft) -> Result<()> {
         Craft::Redirected => chunks::redirected(&mut image)?,
         Craft::Broken => broken::all(&mut image)?,
         Craft::Streams => streams::broken(&mut image)?,
+        Craft::SecondHeads => indexes::second_heads(&mut image)?,
+        Craft::Holes => indexes::holes(&mut image)?,
+        Craft::HolesOfNoBlocks => indexes::holes_of_no_blocks(&mut image)?,
+        Craft::HolesInside => indexes::holes_inside(&mut image)?,
     }
     seal(&mut image.bytes);
     Ok(fs::write(file, image.bytes)?)

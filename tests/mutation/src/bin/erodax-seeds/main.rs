@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `erodax-seeds DIR`: makes the images that fuzzing starts from, `DIR/images`, and the archives,
-//! `DIR/archives`. They are small, and each has a feature of the format that the others lack.
-//! Those in `DIR/small` have fewer files, so that a kernel walks many of them in a minute.
+//! `erodax-seeds DIR`: makes the images that fuzzing starts from, `DIR/images`, the archives,
+//! `DIR/archives`, and the LZ4 blocks, `DIR/blocks`. They are small, and each has a feature of the
+//! format that the others lack. Those in `DIR/small` have fewer files, so that a kernel walks many
+//! of them in a minute.
 
+mod records;
 mod small;
 mod tree;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use erodax_mutation::question;
 use std::ffi::OsStr;
 use std::fs;
@@ -72,6 +74,21 @@ const IMAGES: &[Row] = &[
         &["-b512", "-zlz4", "-Elegacy-compress"],
     ),
     (
+        "big-pclusters",
+        Source::Directory,
+        &["-b512", "-zlz4hc", "-C8192"],
+    ),
+    (
+        "tails",
+        Source::Directory,
+        &["-b1024", "-zlz4", "-Eztailpacking"],
+    ),
+    (
+        "dedupe",
+        Source::Directory,
+        &["-b512", "-zlz4hc", "-C4096", "-Ededupe"],
+    ),
+    (
         "algorithms",
         Source::Directory,
         &["-zlz4:lzma:deflate:zstd"],
@@ -97,9 +114,24 @@ const NEWER: &[Row] = &[
         Source::Directory,
         &["-m4096", "--chunksize=4096"],
     ),
-    ("extents", Source::Directory, &["-b512", "-E48bit", "-zlz4"]),
     ("dot-omitted", Source::Tar, &["-b512", "-Edot-omitted"]),
     ("metadata-zone", Source::Tar, &["-b512", "--MZ"]),
+    ("extents", Source::Directory, &["-b512", "-zlz4", "-E48bit"]),
+    (
+        "extents-fragments",
+        Source::Directory,
+        &["-b512", "-zlz4hc", "-C8192", "-E48bit", "-Efragments"],
+    ),
+    (
+        "metabox-lz4",
+        Source::Directory,
+        &["-b512", "-zlz4", "-m512:lz4hc"],
+    ),
+    (
+        "directories",
+        Source::Directory,
+        &["-zlz4", "--zD", "-Efragments"],
+    ),
     (
         "digest",
         Source::Tar,
@@ -112,8 +144,9 @@ fn main() -> Result<()> {
     let (Some(dir), None) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         bail!("usage: erodax-seeds DIR");
     };
-    let [images, archives, small] = ["images", "archives", "small"].map(|name| dir.join(name));
-    for dir in [&images, &archives, &small] {
+    let [images, archives, blocks, small] =
+        ["images", "archives", "blocks", "small"].map(|name| dir.join(name));
+    for dir in [&images, &archives, &blocks, &small] {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
     let old = OsStr::new("mkfs.erofs");
@@ -123,10 +156,42 @@ fn main() -> Result<()> {
         Some(new) => {
             make_images(&new, &[NEWER], &tree::FULL, &images)?;
             make_images(&new, &[NEWER, small::NEWER], &tree::SMALL, &small)?;
+            make_records(&images)?;
         }
         None => eprintln!("no seeds that take mkfs.erofs 1.9: ERODAX_MKFS_NEW is not set"),
     }
+    make_blocks(&blocks)?;
     make_archives(&images, &archives)
+}
+
+/// Encoded extents with records of every size: mkfs.erofs chooses one by the addresses.
+fn make_records(images: &Path) -> Result<()> {
+    let made = fs::read(images.join("extents-fragments.erofs"))?;
+    let made = &made[..made.len() - question::SIZE];
+    for size in records::SIZES {
+        let mut bytes = records::resized(made, size)?;
+        bytes.resize(bytes.len() + question::SIZE, 0);
+        fs::write(images.join(format!("records-{size}.erofs")), bytes)?;
+    }
+    Ok(())
+}
+
+/// Blocks by the vendored encoder, each to be decoded to half of what it has.
+fn make_blocks(target: &Path) -> Result<()> {
+    for (name, content) in [
+        ("mixed", tree::mixed(24 << 10)),
+        ("pattern", tree::content(5000)),
+        ("zeros", vec![0; 3000]),
+        ("short", b"short".to_vec()),
+    ] {
+        let mut block = vec![0; lz4_flex::block::get_maximum_output_size(content.len())];
+        let len = lz4_flex::block::compress_into(&content, &mut block)
+            .map_err(|error| anyhow!("LZ4: {error}"))?;
+        block.truncate(len);
+        block.extend(u32::try_from(content.len() / 2)?.to_le_bytes());
+        fs::write(target.join(format!("{name}.lz4")), block)?;
+    }
+    Ok(())
 }
 
 fn make_images(program: &OsStr, rows: &[&[Row]], shape: &Shape, target: &Path) -> Result<()> {

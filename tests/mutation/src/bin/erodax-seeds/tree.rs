@@ -13,26 +13,26 @@ pub(crate) struct Shape {
     sizes: &'static [usize],
     /// Names in a directory.
     names: usize,
-    /// Bytes of a file of which each part compresses differently.
-    mixed: Option<usize>,
+    /// Least size of a file of which each part compresses differently.
+    mixed: usize,
 }
 
 /// Sizes around those of blocks, and enough names for a directory of some blocks of 512 bytes.
 pub(crate) const FULL: Shape = Shape {
     sizes: &[0, 1, 5, 60, 479, 511, 512, 513, 1500],
     names: 50,
-    mixed: None,
+    mixed: 24 << 10,
 };
 
 /// One file or directory of each kind.
 pub(crate) const SMALL: Shape = Shape {
     sizes: &[5, 60, 513, 4100],
     names: 4,
-    mixed: Some(20_000),
+    mixed: 20_000,
 };
 
 /// Bytes without a NUL.
-fn content(len: usize) -> Vec<u8> {
+pub(crate) fn content(len: usize) -> Vec<u8> {
     (1..=251).cycle().take(len).collect()
 }
 
@@ -45,19 +45,20 @@ fn sparse() -> Vec<u8> {
     bytes
 }
 
-/// Stretches of 1700 bytes that compress well, somewhat, and not at all.
-fn mixed(len: usize) -> Vec<u8> {
-    let mut state: u32 = 1;
-    let byte = |at: usize| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let noise = state.to_le_bytes()[3];
-        match at / 1700 % 3 {
-            0 => b'-',
-            1 => noise & 3,
-            _ => noise,
+/// Bytes of which some compress well, some do not, and some are zeros: a file of many pclusters of
+/// every kind.
+pub(crate) fn mixed(len: usize) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut bytes = Vec::new();
+    while bytes.len() < len {
+        let run = rng.usize(1..2500);
+        match rng.u8(..4) {
+            0 => bytes.extend(std::iter::repeat_with(|| rng.u8(..)).take(run)),
+            1 => bytes.resize(bytes.len() + run, 0),
+            _ => bytes.extend(std::iter::repeat_with(|| rng.u8(..12)).take(run)),
         }
-    };
-    (0..len).map(byte).collect()
+    }
+    bytes
 }
 
 /// Writes what of the tree an ordinary user can make.
@@ -66,14 +67,12 @@ pub(crate) fn write(shape: &Shape, dir: &Path) -> Result<()> {
     for &size in shape.sizes {
         fs::write(dir.join(format!("file{size}")), content(size))?;
     }
-    if let Some(len) = shape.mixed {
-        fs::write(dir.join("mixed"), mixed(len))?;
-    }
     for number in 0..shape.names {
         fs::write(dir.join(format!("dir/name{number}")), content(number % 3))?;
     }
     fs::write(dir.join("repeated"), b"0123456789abcdef".repeat(300))?;
     fs::write(dir.join("sparse"), sparse())?;
+    fs::write(dir.join("mixed"), mixed(shape.mixed))?;
     std::os::unix::fs::symlink("dir/name0", dir.join("link"))?;
     Ok(())
 }

@@ -3,83 +3,10 @@
 //! The vendored LZ4 decoder, as it is used for pclusters: until the output is full. It is compared with
 //! what was compressed by the reference library, and with a decoder that does nothing cleverly.
 
-use lz4::block::{compress, CompressionMode};
+use erodax_mutation::lz4::{self as blocks, encode, Sequence, MIN_MATCH};
 use lz4_flex::block::decompress_into_partial;
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-/// A run of literals, and a match behind it.
-#[derive(Clone, Debug)]
-struct Sequence {
-    literals: Vec<u8>,
-    offset: u16,
-    length: usize,
-}
-
-/// The first `len` bytes that a block decodes to, fewer if it ends before; `None` if it is damaged before.
-fn model(input: &[u8], len: usize) -> Option<Vec<u8>> {
-    let mut input = input.iter().copied();
-    let mut output = Vec::new();
-    while output.len() < len {
-        let token = usize::from(input.next()?);
-        let literals = read_length(token >> 4, &mut input)?.min(len - output.len());
-        for _ in 0..literals {
-            output.push(input.next()?);
-        }
-        if output.len() == len || input.len() == 0 {
-            break;
-        }
-        let offset = usize::from(u16::from_le_bytes([input.next()?, input.next()?]));
-        if offset == 0 || offset > output.len() {
-            return None;
-        }
-        let length = read_length(token & 15, &mut input)? + 4;
-        for _ in 0..length.min(len - output.len()) {
-            output.push(output[output.len() - offset]);
-        }
-    }
-    Some(output)
-}
-
-fn read_length(short: usize, input: &mut impl Iterator<Item = u8>) -> Option<usize> {
-    let mut length = short;
-    let mut goes_on = short == 15;
-    while goes_on {
-        let byte = input.next()?;
-        length += usize::from(byte);
-        goes_on = byte == 255;
-    }
-    Some(length)
-}
-
-/// A block of these sequences, and a last one that is literals only.
-fn encode(sequences: &[Sequence], last: &[u8]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for Sequence {
-        literals,
-        offset,
-        length,
-    } in sequences
-    {
-        let token = (literals.len().min(15) << 4) | (length - 4).min(15);
-        block.push(u8::try_from(token).unwrap());
-        push_length(&mut block, literals.len());
-        block.extend(literals);
-        block.extend(offset.to_le_bytes());
-        push_length(&mut block, length - 4);
-    }
-    block.push(u8::try_from(last.len().min(15) << 4).unwrap());
-    push_length(&mut block, last.len());
-    block.extend(last);
-    block
-}
-
-fn push_length(block: &mut Vec<u8>, length: usize) {
-    if let Some(more) = length.checked_sub(15) {
-        block.extend(std::iter::repeat_n(255, more / 255));
-        block.push(u8::try_from(more % 255).unwrap());
-    }
-}
 
 /// Decodes between bytes that belong to something else: those around the output must stay as they are,
 /// and those around the input must not matter.
@@ -136,7 +63,7 @@ fn sequences() -> impl Strategy<Value = Vec<Sequence>> {
             pos += literals.len();
             let offset = usize::from(offset).checked_rem(pos).unwrap() + 1;
             let offset = u16::try_from(offset.min(pos)).unwrap_or(u16::MAX);
-            let length = length + 4;
+            let length = length + MIN_MATCH;
             pos += length;
             sequences.push(Sequence {
                 literals,
@@ -148,37 +75,12 @@ fn sequences() -> impl Strategy<Value = Vec<Sequence>> {
     })
 }
 
-/// Bytes that are like each other here and there.
-fn compressible() -> impl Strategy<Value = Vec<u8>> {
-    vec((vec(0..40_u8, 1..20), 1..12_usize), 1..120).prop_map(|parts| {
-        parts
-            .iter()
-            .flat_map(|(part, times)| part.repeat(*times))
-            .collect()
-    })
-}
-
 proptest! {
-    /// Any part from the start on of what the reference library compressed.
-    #[test]
-    fn reference(bytes in compressible(), is_high in any::<bool>(), part in any::<prop::sample::Index>()) {
-        let mode = match is_high {
-            true => CompressionMode::HIGHCOMPRESSION(12),
-            false => CompressionMode::DEFAULT,
-        };
-        let block = compress(&bytes, Some(mode), false).unwrap();
-        prop_assert_eq!(decode(&block, bytes.len()), Some(bytes.clone()));
-        // More room than that is not filled.
-        prop_assert_eq!(decode(&block, bytes.len() + 100), Some(bytes.clone()));
-        let part = part.index(bytes.len() + 1);
-        prop_assert_eq!(decode(&block, part), Some(bytes[..part].to_vec()));
-    }
-
     /// Sequences of every shape, and as much room as is there or not.
     #[test]
     fn shapes(sequences in sequences(), last in literals(), room in 0..20_000_usize) {
         let block = encode(&sequences, &last);
-        let expected = model(&block, room);
+        let expected = blocks::decode(&block, room);
         prop_assert!(expected.is_some());
         prop_assert_eq!(decode(&block, room), expected);
     }
@@ -198,11 +100,68 @@ proptest! {
             block[place] = value;
         }
         block.truncate(cut.index(block.len() + 1));
-        prop_assert_eq!(decode(&block, room), model(&block, room));
+        prop_assert_eq!(decode(&block, room), blocks::decode(&block, room));
+    }
+
+    #[test]
+    fn parsed_again(sequences in sequences(), last in literals()) {
+        let block = encode(&sequences, &last);
+        prop_assert_eq!(blocks::parse(&block), (sequences, last));
     }
 
     #[test]
     fn arbitrary(block in vec(any::<u8>(), 0..3000), room in 0..20_000_usize) {
-        prop_assert_eq!(decode(&block, room), model(&block, room));
+        prop_assert_eq!(decode(&block, room), blocks::decode(&block, room));
+    }
+}
+
+/// Under Miri there is no library of C.
+#[cfg(not(miri))]
+mod by_reference {
+    use super::*;
+    use lz4::block::{compress, decompress as decompress_by_reference, CompressionMode};
+
+    /// The reference library takes such a match for one of zeros (docs/differences.md).
+    #[test]
+    fn distance_of_zero() {
+        let sequence = |offset| Sequence {
+            literals: b"literals".to_vec(),
+            offset,
+            length: 20,
+        };
+        let [good, bad] = [1, 0].map(|offset| encode(&[sequence(offset)], b"the end behind it"));
+        let expected = [&b"literals"[..], &[b's'; 20], b"the end behind it"].concat();
+        assert_eq!(decompress_by_reference(&good, Some(100)).unwrap(), expected);
+        assert_eq!(decode(&good, 100), Some(expected));
+        let zeros = [&b"literals"[..], &[0; 20], b"the end behind it"].concat();
+        assert_eq!(decompress_by_reference(&bad, Some(100)).unwrap(), zeros);
+        assert_eq!(decode(&bad, 100), None);
+    }
+
+    /// Bytes that are like each other here and there.
+    fn compressible() -> impl Strategy<Value = Vec<u8>> {
+        vec((vec(0..40_u8, 1..20), 1..12_usize), 1..120).prop_map(|parts| {
+            parts
+                .iter()
+                .flat_map(|(part, times)| part.repeat(*times))
+                .collect()
+        })
+    }
+
+    proptest! {
+        /// Any part from the start on of what the reference library compressed.
+        #[test]
+        fn reference(bytes in compressible(), is_high in any::<bool>(), part in any::<prop::sample::Index>()) {
+            let mode = match is_high {
+                true => CompressionMode::HIGHCOMPRESSION(12),
+                false => CompressionMode::DEFAULT,
+            };
+            let block = compress(&bytes, Some(mode), false).unwrap();
+            prop_assert_eq!(decode(&block, bytes.len()), Some(bytes.clone()));
+            // More room than that is not filled.
+            prop_assert_eq!(decode(&block, bytes.len() + 100), Some(bytes.clone()));
+            let part = part.index(bytes.len() + 1);
+            prop_assert_eq!(decode(&block, part), Some(bytes[..part].to_vec()));
+        }
     }
 }
