@@ -248,7 +248,7 @@ impl Drop for Node {
     }
 }
 
-/// Device numbers, one for each region.
+/// Device numbers, one for each region; none are allocated for none.
 struct Numbers {
     first: bindings::dev_t,
     count: u32,
@@ -257,6 +257,10 @@ struct Numbers {
 impl Numbers {
     fn new(count: u32) -> Result<Self> {
         let mut first = 0;
+        if count == 0 {
+            // The kernel would reserve a major number, and never take it back.
+            return Ok(Self { first, count });
+        }
         // SAFETY: `first` is ours to be written, and the name is static.
         to_result(unsafe {
             bindings::alloc_chrdev_region(&mut first, 0, count, c"erodax".as_char_ptr())
@@ -268,7 +272,7 @@ impl Numbers {
 
 impl Drop for Numbers {
     fn drop(&mut self) {
-        // SAFETY: Allocated in `new`.
+        // SAFETY: Allocated in `new`, or none at all.
         unsafe { bindings::unregister_chrdev_region(self.first, self.count) };
     }
 }

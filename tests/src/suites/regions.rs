@@ -250,6 +250,9 @@ fn bad_filesystem_name() -> Result<()> {
 fn nothing_stays() -> Result<()> {
     let before = Footprint::now()?;
     check_usable()?;
+    before.check()?;
+    // No devices: only others' can be mounted.
+    unload(load("")?)?;
     before.check()
 }
 

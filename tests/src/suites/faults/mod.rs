@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What goes wrong around the filesystem: readers that are killed, memory that is missing, a module
-//! that is to go while it is used, a machine that sleeps.
+//! that is to go while it is used.
 
 mod allocations;
 mod cycles;
 mod killed;
 mod starved;
-mod suspended;
 mod unloading;
 
 use crate::{
@@ -16,9 +15,6 @@ use crate::{
     suites::{compressed, formats, stock::long, zoo},
     Machine, Suite, Test,
 };
-
-/// A program and nothing else.
-const PROGRAM: Image = Image::good("program", Content::Program);
 
 pub(super) static SUITE: Suite = Suite {
     name: "faults",
@@ -34,7 +30,6 @@ pub(super) static SUITE: Suite = Suite {
             compressed::LZ4_LARGE,
             compressed::LZMA,
             compressed::ZSTD_SHARED,
-            PROGRAM,
         ],
         ..Machine::RETAINING
     },
@@ -47,7 +42,6 @@ pub(super) static SUITE: Suite = Suite {
         Test::new("held_by_all_uses", unloading::held_by_all_uses),
         Test::new("fails_to_load_while_opened", unloading::fails_to_load),
         long("unloaded_while_used", unloading::while_used),
-        long("suspended", suspended::to_ram),
         long("cycles", cycles::nothing_is_left),
     ],
 };
