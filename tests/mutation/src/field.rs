@@ -38,6 +38,24 @@ pub enum Structure {
     BlockMapEntry,
     /// `struct erofs_inode_chunk_index`.
     ChunkIndex,
+    /// `struct z_erofs_map_header`.
+    MapHeader,
+    /// `struct z_erofs_lcluster_index`.
+    LclusterIndex,
+    /// A pack of 2 elements of 16 bits in a compact index.
+    SmallPack,
+    /// A pack of 16 elements of 14 bits in a compact index.
+    LargePack,
+    /// What the shortest records of encoded extents have before them.
+    ExtentBase,
+    /// The first 4 bytes of `struct z_erofs_extent`.
+    Extent4,
+    /// The first 8 bytes.
+    Extent8,
+    /// The first 16 bytes.
+    Extent16,
+    /// All of it.
+    Extent32,
     /// The header of a newc member, in hexadecimal digits.
     CpioHeader,
 }
@@ -57,6 +75,15 @@ impl Structure {
             Structure::XattrEntry => &XATTR_ENTRY,
             Structure::BlockMapEntry => &BLOCK_MAP_ENTRY,
             Structure::ChunkIndex => &CHUNK_INDEX,
+            Structure::MapHeader => &MAP_HEADER,
+            Structure::LclusterIndex => &LCLUSTER_INDEX,
+            Structure::SmallPack => &SMALL_PACK,
+            Structure::LargePack => &LARGE_PACK,
+            Structure::ExtentBase => &EXTENT_BASE,
+            Structure::Extent4 => EXTENT.split_at(1).0,
+            Structure::Extent8 => EXTENT.split_at(2).0,
+            Structure::Extent16 => EXTENT.split_at(4).0,
+            Structure::Extent32 => &EXTENT,
             Structure::CpioHeader => &CPIO_HEADER,
         }
     }
@@ -199,6 +226,44 @@ static BLOCK_MAP_ENTRY: [Field; 1] = packed([("startblk", 4)]);
 
 static CHUNK_INDEX: [Field; 3] = packed([("startblk_hi", 2), ("device_id", 2), ("startblk_lo", 4)]);
 
+static MAP_HEADER: [Field; 4] = packed([
+    // Or `h_extents_lo`, or `h_idata_size` in the upper half.
+    ("h_fragmentoff", 4),
+    ("h_advise", 2),
+    ("h_algorithmtype", 1),
+    ("h_clusterbits", 1),
+]);
+
+static LCLUSTER_INDEX: [Field; 4] = packed([
+    ("di_advise", 2),
+    ("di_clusterofs", 2),
+    // Or the halves of `blkaddr`.
+    ("delta0", 2),
+    ("delta1", 2),
+]);
+
+static SMALL_PACK: [Field; 3] = packed([("element0", 2), ("element1", 2), ("blkaddr", 4)]);
+
+/// The elements are not made of whole bytes; four of them are.
+static LARGE_PACK: [Field; 5] = packed([
+    ("elements0", 7),
+    ("elements4", 7),
+    ("elements8", 7),
+    ("elements12", 7),
+    ("blkaddr", 4),
+]);
+
+static EXTENT_BASE: [Field; 1] = packed([("pstart", 8)]);
+
+static EXTENT: [Field; 6] = packed([
+    ("plen", 4),
+    ("pstart_lo", 4),
+    ("pstart_hi", 4),
+    ("lstart_lo", 4),
+    ("lstart_hi", 4),
+    ("reserved", 12),
+]);
+
 static CPIO_HEADER: [Field; 14] = packed([
     ("magic", 6),
     ("ino", 8),
@@ -225,4 +290,12 @@ const _: () = assert!(Structure::Dirent.size() == 12);
 const _: () = assert!(Structure::XattrHeader.size() == 16);
 const _: () = assert!(Structure::XattrEntry.size() == 4);
 const _: () = assert!(Structure::ChunkIndex.size() == 8);
+const _: () = assert!(Structure::MapHeader.size() == 8);
+const _: () = assert!(Structure::LclusterIndex.size() == 8);
+const _: () = assert!(Structure::SmallPack.size() == 8);
+const _: () = assert!(Structure::LargePack.size() == 32);
+const _: () = assert!(Structure::Extent4.size() == 4);
+const _: () = assert!(Structure::Extent8.size() == 8);
+const _: () = assert!(Structure::Extent16.size() == 16);
+const _: () = assert!(Structure::Extent32.size() == 32);
 const _: () = assert!(Structure::CpioHeader.size() == 110);

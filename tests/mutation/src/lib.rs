@@ -13,12 +13,15 @@
 //! |---|---|
 //! | [`field`] | the fields of the format's structures by name |
 //! | [`places`] | where in an image the structures are |
-//! | [`mutate`] | changing fields |
+//! | [`mutate`] | changing fields at random |
+//! | `edit` | changing fields of single files on purpose; feature `edit` |
 //! | [`seal`] | the superblock's checksum |
 //! | [`question`] | what a check asks of an image |
 //! | [`check`] | a check for each decoder |
 
 pub mod check;
+#[cfg(feature = "edit")]
+pub mod edit;
 pub mod field;
 pub mod mutate;
 pub mod places;
