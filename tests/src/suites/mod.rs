@@ -2,6 +2,7 @@
 
 //! The suites, one file per subject.
 
+mod attacks;
 mod carve_outs;
 mod compressed;
 mod damaged;
@@ -39,6 +40,9 @@ pub const ALL: &[&Suite] = &[
     &fsdax::SUITE,
     &files::SUITE,
     &stock::SUITE,
+    &attacks::SUITE,
+    &attacks::ON_STOCK,
+    &attacks::IN_MOTION,
     &formats::SUITE,
     &compressed::SUITE,
     &directories::SUITE,
