@@ -155,8 +155,8 @@ pub enum Craft {
 /// A superblock field that is overwritten.
 #[derive(Clone, Copy, Debug)]
 pub struct Damage {
-    /// The field.
-    pub field: Field,
+    /// The field, by its name in `struct erofs_super_block`.
+    pub field: &'static str,
     /// Its new value.
     pub value: u64,
     /// Whether the checksum is made to match afterwards: for damage that something else than the
@@ -166,64 +166,11 @@ pub struct Damage {
 
 impl Damage {
     /// Damage that the checksum does not tell of.
-    pub const fn sealed(field: Field, value: u64) -> Self {
+    pub const fn sealed(field: &'static str, value: u64) -> Self {
         Self {
             field,
             value,
             checksum_fixed: true,
-        }
-    }
-}
-
-/// Fields of `struct erofs_super_block`, by their names there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(non_camel_case_types, reason = "the names of the on-disk format")]
-pub enum Field {
-    /// `__le32 magic`
-    magic,
-    /// `__le32 checksum`
-    checksum,
-    /// `__le32 feature_compat`
-    feature_compat,
-    /// `__u8 blkszbits`
-    blkszbits,
-    /// `__u8 sb_extslots`
-    sb_extslots,
-    /// `__le16 rootnid_2b`
-    rootnid_2b,
-    /// `__le32 blocks_lo`
-    blocks_lo,
-    /// `__le32 feature_incompat`
-    feature_incompat,
-    /// `__le16 available_compr_algs`
-    available_compr_algs,
-    /// `__u8 dirblkbits`
-    dirblkbits,
-    /// `__le64 packed_nid`
-    packed_nid,
-    /// `__u8 ishare_xattr_prefix_id`
-    ishare_xattr_prefix_id,
-    /// `__le64 metabox_nid`
-    metabox_nid,
-}
-
-impl Field {
-    /// Offset in the superblock and size, in bytes.
-    pub const fn place(self) -> (usize, usize) {
-        match self {
-            Self::magic => (0, 4),
-            Self::checksum => (4, 4),
-            Self::feature_compat => (8, 4),
-            Self::blkszbits => (12, 1),
-            Self::sb_extslots => (13, 1),
-            Self::rootnid_2b => (14, 2),
-            Self::blocks_lo => (36, 4),
-            Self::feature_incompat => (80, 4),
-            Self::available_compr_algs => (84, 2),
-            Self::dirblkbits => (90, 1),
-            Self::packed_nid => (96, 8),
-            Self::ishare_xattr_prefix_id => (105, 1),
-            Self::metabox_nid => (128, 8),
         }
     }
 }

@@ -77,6 +77,9 @@ pub struct Machine {
     pub erodax: bool,
     /// Whether only the debug kernel can run the tests: on others they are ignored.
     pub needs_debug_kernel: bool,
+    /// Whether only the stock kernel can run the tests: its own driver is given what the debug
+    /// kernel's stops at.
+    pub needs_stock_kernel: bool,
 }
 
 impl Machine {
@@ -91,6 +94,7 @@ impl Machine {
         virtio_pmem_mib: 0,
         erodax: true,
         needs_debug_kernel: false,
+        needs_stock_kernel: false,
     };
 }
 

@@ -13,13 +13,16 @@
 //! |---|---|
 //! | [`field`] | the fields of the format's structures by name |
 //! | [`places`] | where in an image the structures are |
-//! | [`mutate`] | changing fields |
+//! | [`mutate`] | changing fields at random |
+//! | `edit` | changing fields of single files on purpose; feature `edit` |
 //! | [`seal`] | the superblock's checksum |
 //! | [`question`] | what a check asks of an image |
 //! | [`lz4`] | sequences of LZ4 blocks |
 //! | [`check`] | a check for each decoder |
 
 pub mod check;
+#[cfg(feature = "edit")]
+pub mod edit;
 pub mod field;
 pub mod lz4;
 pub mod mutate;

@@ -12,7 +12,7 @@ use rustix::{
 };
 
 /// An answer: the error, or what was shown in a form that can be compared.
-type Answer = Result<String, Errno>;
+pub(crate) type Answer<T = String> = Result<T, Errno>;
 
 /// Every answer about one file; returns how many of them are errors.
 ///
@@ -59,19 +59,19 @@ fn ask(path: &Path) -> Vec<(&'static str, Answer)> {
     answers
 }
 
-fn xattr_list(path: &Path) -> Answer {
-    let mut buffer = [0; 4096];
+pub(crate) fn xattr_list(path: &Path) -> Answer {
+    let mut buffer = vec![0; 65_536];
     let len = llistxattr(path, &mut buffer[..])?;
     Ok(String::from_utf8_lossy(&buffer[..len]).into_owned())
 }
 
-fn xattr(path: &Path, name: &CStr) -> Answer {
+pub(crate) fn xattr(path: &Path, name: &CStr) -> Answer {
     let mut buffer = vec![0; 65_536];
     let len = lgetxattr(path, name, &mut buffer[..])?;
     Ok(format!("{:?}", &buffer[..len]))
 }
 
-fn listing(path: &Path) -> Answer {
+pub(crate) fn listing(path: &Path) -> Answer {
     let directory = open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     let mut buffer = Vec::with_capacity(8192);
     let mut raw = RawDir::new(directory, buffer.spare_capacity_mut());
@@ -91,7 +91,7 @@ fn content(path: &Path) -> Answer {
     Ok(crate::expectation::sha256(&bytes))
 }
 
-fn extent_list(path: &Path) -> Answer {
+pub(crate) fn extent_list(path: &Path) -> Answer {
     let io = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::NOTRECOVERABLE);
     let found = extents(File::open(path).map_err(io)?, 0, u64::MAX).map_err(io)?;
     let shown = |extent: &FileExtent| format!("{extent:x?}");

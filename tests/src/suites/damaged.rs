@@ -12,7 +12,7 @@ use crate::{
         check_mountable, check_no_leak, image_range, load, mount_refused, serve_initrd, unload,
         Device, Footprint, GOOD,
     },
-    image::{Content, Craft, Damage, Field, Image, Maker, Tree, Zoo},
+    image::{Content, Craft, Damage, Image, Maker, Tree, Zoo},
     tests, Machine, Suite,
 };
 
@@ -33,30 +33,27 @@ pub(super) static SUITE: Suite = Suite {
     machine: Machine {
         images: &[
             Image::good(GOOD, Content::Small),
-            Image::damaged("magic", &[Damage::sealed(Field::magic, 0xE0F5_E1E3)]),
-            Image::damaged("truncated", &[Damage::sealed(Field::blocks_lo, 1 << 20)]),
+            Image::damaged("magic", &[Damage::sealed("magic", 0xE0F5_E1E3)]),
+            Image::damaged("truncated", &[Damage::sealed("blocks_lo", 1 << 20)]),
             Image::damaged(
                 "checksum",
                 &[Damage {
-                    field: Field::checksum,
+                    field: "checksum",
                     value: 0x1234_5678,
                     checksum_fixed: false,
                 }],
             ),
-            Image::damaged(
-                "incompat",
-                &[Damage::sealed(Field::feature_incompat, 1 << 31)],
-            ),
+            Image::damaged("incompat", &[Damage::sealed("feature_incompat", 1 << 31)]),
             // COMPR_CFGS with an algorithm that does not exist yet.
             Image::damaged(
                 "unsupported",
                 &[
-                    Damage::sealed(Field::feature_incompat, 1 << 1),
-                    Damage::sealed(Field::available_compr_algs, 1 << 15),
+                    Damage::sealed("feature_incompat", 1 << 1),
+                    Damage::sealed("u1", 1 << 15),
                 ],
             ),
-            Image::damaged("blocks8k", &[Damage::sealed(Field::blkszbits, 13)]),
-            Image::damaged("blocks256", &[Damage::sealed(Field::blkszbits, 8)]),
+            Image::damaged("blocks8k", &[Damage::sealed("blkszbits", 13)]),
+            Image::damaged("blocks256", &[Damage::sealed("blkszbits", 8)]),
             LINKED_METABOX,
         ],
         ..Machine::RETAINING

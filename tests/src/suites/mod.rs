@@ -3,6 +3,7 @@
 //! The suites, one file per subject.
 
 mod aligned;
+mod attacks;
 mod carve_outs;
 mod compressed;
 mod damaged;
@@ -47,6 +48,9 @@ pub const ALL: &[&Suite] = &[
     &fsdax::SUITE,
     &files::SUITE,
     &stock::SUITE,
+    &attacks::SUITE,
+    &attacks::ON_STOCK,
+    &attacks::IN_MOTION,
     &formats::SUITE,
     &compressed::SUITE,
     &directories::SUITE,

@@ -19,7 +19,7 @@ use crate::{
         serve_initrd, unload, Device, GOOD,
     },
     expectation::sha256,
-    image::{Content, Damage, Field, Image, HELLO},
+    image::{Content, Damage, Image, HELLO},
     suites::zoo::{self, serve_devices},
     tests, Machine, Suite,
 };
@@ -28,7 +28,7 @@ use crate::{
 const LZ4: Image = Image::damaged(
     "lz4",
     &[Damage {
-        field: Field::feature_incompat,
+        field: "feature_incompat",
         value: 1,
         checksum_fixed: true,
     }],

@@ -19,7 +19,10 @@ const MAX_BOOTS: usize = 3;
 
 pub fn job(suite: &'static Suite, on_debug_kernel: bool) -> Job {
     Job {
-        ignored: suite.machine.needs_debug_kernel && !on_debug_kernel,
+        ignored: match on_debug_kernel {
+            true => suite.machine.needs_stock_kernel,
+            false => suite.machine.needs_debug_kernel,
+        },
         tests: suite
             .tests
             .iter()

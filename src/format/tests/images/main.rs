@@ -7,6 +7,7 @@ mod compressed;
 mod decode;
 mod features;
 mod newer;
+mod once;
 mod tree;
 mod walk;
 

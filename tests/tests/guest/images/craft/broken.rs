@@ -5,109 +5,93 @@
 
 use anyhow::Result;
 use erodax_format::inode::Layout;
+use erodax_mutation::places::Place;
 
-use super::{inode, Crafted, Field};
+use super::{format, regular, Edit};
 
-/// `struct erofs_xattr_ibody_header`
-const H_SHARED_COUNT: Field = Field("h_shared_count", 4, 1);
-const IBODY_HEADER: usize = 12;
-/// `struct erofs_xattr_entry`
-const E_NAME_LEN: Field = Field("e_name_len", 0, 1);
-const E_NAME_INDEX: Field = Field("e_name_index", 1, 1);
-const E_VALUE_SIZE: Field = Field("e_value_size", 2, 2);
-/// `struct erofs_dirent`
-const NID: Field = Field("nid", 0, 8);
-const NAMEOFF: Field = Field("nameoff", 8, 2);
-const FILE_TYPE: Field = Field("file_type", 10, 1);
+/// The inode of a path.
+fn inode(image: &Edit, path: &str) -> Result<Place> {
+    Ok(image.file(path)?.place)
+}
 
-pub(super) fn all(image: &mut Crafted) -> Result<()> {
+pub(super) fn all(image: &mut Edit) -> Result<()> {
     inodes(image)?;
     xattrs(image)?;
     data(image)?;
     directories(image)
 }
 
-fn inodes(image: &mut Crafted) -> Result<()> {
+fn inodes(image: &mut Edit) -> Result<()> {
     with_layout(image, "sizes/1", 5)?;
     with_layout(image, "sizes/2", 7)?;
     // Compressed, in an image that has no algorithm.
     with_layout(image, "sizes/31", 1)?;
     with_layout(image, "sizes/32", 3)?;
-    let start = image.find("sizes/100")?.start;
-    image.set_bits(start, inode::FORMAT, 1 << 5)?;
+    image.set_bits(inode(image, "sizes/100")?, "i_format", 1 << 5)?;
     // No type at all, and one that there is not.
-    let start = image.find("modes/644")?.start;
-    image.set(start, inode::MODE, 0o000_644)?;
-    let start = image.find("modes/755")?.start;
-    image.set(start, inode::MODE, 0o170_755)?;
+    image.set(inode(image, "modes/644")?, "i_mode", 0o000_644)?;
+    image.set(inode(image, "modes/755")?, "i_mode", 0o170_755)?;
     // Extended, as its owner does not fit otherwise.
-    let start = image.find("owners/4000000000-3000000000")?.start;
-    image.set(start, Field("i_size (upper half)", 12, 4), 1 << 31)?;
+    let extended = inode(image, "owners/4000000000-3000000000")?;
+    image.set_bits(extended, "i_size", 1 << 63)?;
     // Unknown bits of the format of chunks.
     with_layout(image, "sizes/8192", 4)?;
-    let start = image.find("sizes/8192")?.start;
-    image.set(start, inode::U, 1 << 7)?;
+    image.set(inode(image, "sizes/8192")?, "i_u", 1 << 7)?;
     let dirent = image.dirent("times/epoch")?;
-    image.set(dirent, NID, 1 << 40)
+    image.set(dirent, "nid", 1 << 40)
 }
 
-fn with_layout(image: &mut Crafted, path: &str, layout: u64) -> Result<()> {
-    let start = image.find(path)?.start;
-    let format = image.get(start, inode::FORMAT);
-    image.set(
-        start,
-        inode::FORMAT,
-        format & !inode::LAYOUT | (layout << 1),
-    )
+fn with_layout(image: &mut Edit, path: &str, layout: u64) -> Result<()> {
+    let place = inode(image, path)?;
+    let old = image.get(place, "i_format")?;
+    image.set(place, "i_format", old & !format::LAYOUT | (layout << 1))
 }
 
-fn xattrs(image: &mut Crafted) -> Result<()> {
+fn xattrs(image: &mut Edit) -> Result<()> {
     // A header without anything.
-    let start = image.find("xattrs/user-4")?.start;
-    image.set(start, inode::XATTR_ICOUNT, 1)?;
-    let header = image.find("xattrs/user-100")?.xattrs();
-    image.set(header, H_SHARED_COUNT, 255)?;
+    image.set(inode(image, "xattrs/user-4")?, "i_xattr_icount", 1)?;
+    let header = image.file("xattrs/user-100")?.xattrs();
+    image.set(header, "h_shared_count", 255)?;
     for (path, field, value) in [
-        ("xattrs/user-1000", E_VALUE_SIZE, 0xffff),
-        ("xattrs/trusted-1", E_NAME_LEN, 0xff),
-        ("xattrs/trusted-3", E_NAME_INDEX, 0x85),
-        ("xattrs/trusted-4", E_NAME_INDEX, 7),
-        ("xattrs/trusted-100", E_NAME_INDEX, 0),
+        ("xattrs/user-1000", "e_value_size", 0xffff),
+        ("xattrs/trusted-1", "e_name_len", 0xff),
+        ("xattrs/trusted-3", "e_name_index", 0x85),
+        ("xattrs/trusted-4", "e_name_index", 7),
+        ("xattrs/trusted-100", "e_name_index", 0),
     ] {
-        let entry = image.find(path)?.xattrs() + IBODY_HEADER;
+        let entry = image.file(path)?.first_xattr();
         image.set(entry, field, value)?;
     }
     Ok(())
 }
 
-fn data(image: &mut Crafted) -> Result<()> {
+fn data(image: &mut Edit) -> Result<()> {
     // A tail that goes on in the next block.
-    let tail = image.regular("sizes/1025", Layout::FlatInline)?;
-    image.set(tail.start, inode::SIZE_LO, 4095)?;
+    let tail = regular(image, "sizes/1025", Layout::FlatInline)?;
+    image.set(tail.place, "i_size", 4095)?;
     // All of it behind the image, and its last block behind the 16 MiB of the disk as well.
-    let all = image.regular("sizes/4096", Layout::FlatPlain)?;
-    image.set(all.start, inode::U, 0x00ff_ffff)?;
-    let last = image.regular("sizes/65536", Layout::FlatPlain)?;
-    image.set(last.start, inode::U, (16 << 20) / 4096 - 15)?;
+    let all = regular(image, "sizes/4096", Layout::FlatPlain)?;
+    image.set(all.place, "i_u", 0x00ff_ffff)?;
+    let last = regular(image, "sizes/65536", Layout::FlatPlain)?;
+    image.set(last.place, "i_u", (16 << 20) / 4096 - 15)?;
     // Targets of no length, and with a NUL.
-    let empty = image.find("links/to-nothing")?.start;
-    image.set(empty, inode::SIZE_LO, 0)?;
-    let target = image.find("links/absolute")?.rest()?;
-    image.set(target, Field("a byte of the target", 3, 1), 0)
+    image.set(inode(image, "links/to-nothing")?, "i_size", 0)?;
+    let target = image.file("links/absolute")?.behind_xattrs()?;
+    image.put(target + 3, &[0])
 }
 
-fn directories(image: &mut Crafted) -> Result<()> {
+fn directories(image: &mut Edit) -> Result<()> {
     let dirent = image.dirent("names/a")?;
-    image.set(dirent, FILE_TYPE, 2)?;
+    image.set(dirent, "file_type", 2)?;
     let dirent = image.dirent("names/b")?;
-    image.set(dirent, FILE_TYPE, 99)?;
+    image.set(dirent, "file_type", 99)?;
     // The first entry's name tells how many entries there are.
     let first = image.dirent("empty/.")?;
-    image.set(first, NAMEOFF, 0)?;
+    image.set(first, "nameoff", 0)?;
     // (Of a number that is too large, stock takes the bits that are inside a block.)
     let first = image.dirent("hard/.")?;
-    image.set(first, NAMEOFF, 4)?;
+    image.set(first, "nameoff", 4)?;
     // Where no name is looked up: whether a search meets the mistake is up to its order.
     let other = image.dirent("modes/directory/..")?;
-    image.set(other, NAMEOFF, 0xffff)
+    image.set(other, "nameoff", 0xffff)
 }

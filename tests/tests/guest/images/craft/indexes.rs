@@ -5,13 +5,13 @@
 use anyhow::{ensure, Context, Result};
 use erodax_mutation::{
     field::Structure,
-    places::{Index, Place},
+    places::{Index, Place, SUPER_BLOCK},
 };
 use erodax_tests::image::{
     SPARSE_BY_COUNT, SPARSE_BY_FLAG, SPARSE_EACH, SPARSE_FIRST, SPARSE_INSIDE,
 };
 
-use super::{superblock, Crafted, Field};
+use super::Edit;
 
 /// `EROFS_FEATURE_INCOMPAT_COMPR_HEAD2`
 const COMPR_HEAD2: u64 = 1 << 3;
@@ -112,13 +112,13 @@ fn set_bits(bytes: &mut [u8], start: usize, count: usize, number: u64) {
 }
 
 /// The header and the elements of a compressed file.
-fn index(image: &Crafted, path: &str) -> Result<(Place, Vec<Element>)> {
-    let found = image.find(path)?;
+fn index(image: &Edit, path: &str) -> Result<(Place, Vec<Element>)> {
+    let found = image.file(path)?;
     ensure!(
         found.inode.layout.is_compressed(),
         "{path} is not compressed"
     );
-    let body = found.rest()?;
+    let body = found.behind_xattrs()?;
     let index = Index::find(&image.bytes, &image.sb, &found.inode, body, usize::MAX);
     let index = index.with_context(|| format!("{path} has no index"))?;
     ensure!(index.lcluster_bits == 12, "lclusters of other sizes");
@@ -131,9 +131,8 @@ fn index(image: &Crafted, path: &str) -> Result<(Place, Vec<Element>)> {
     Ok((index.header, elements))
 }
 
-pub(super) fn second_heads(image: &mut Crafted) -> Result<()> {
-    let incompat = Field("feature_incompat", 80, 4);
-    image.set_bits(superblock::START, incompat, COMPR_HEAD2)?;
+pub(super) fn second_heads(image: &mut Edit) -> Result<()> {
+    image.set_bits(SUPER_BLOCK, "feature_incompat", COMPR_HEAD2)?;
     for path in LARGE_FILES {
         let (header, elements) = index(image, path)?;
         let heads = second_heads_of(&mut image.bytes, header, &elements);
@@ -160,28 +159,28 @@ fn second_heads_of(bytes: &mut [u8], header: Place, elements: &[Element]) -> usi
     count
 }
 
-pub(super) fn holes(image: &mut Crafted) -> Result<()> {
+pub(super) fn holes(image: &mut Edit) -> Result<()> {
     make_sparse(image, SPARSE_BY_FLAG, by_flag)?;
     make_sparse(image, SPARSE_BY_COUNT, by_count)
 }
 
-pub(super) fn holes_of_no_blocks(image: &mut Crafted) -> Result<()> {
+pub(super) fn holes_of_no_blocks(image: &mut Edit) -> Result<()> {
     make_sparse(image, SPARSE_BY_COUNT, by_count)
 }
 
-pub(super) fn holes_inside(image: &mut Crafted) -> Result<()> {
+pub(super) fn holes_inside(image: &mut Edit) -> Result<()> {
     make_sparse(image, SPARSE_INSIDE, by_flag)
 }
 
 /// Makes holes of some extents of a file: `make_hole` changes the elements of each, from its head
 /// on.
 fn make_sparse(
-    image: &mut Crafted,
+    image: &mut Edit,
     path: &str,
     make_hole: fn(&mut [u8], &[Element]) -> Result<()>,
 ) -> Result<()> {
     let (_, elements) = index(image, path)?;
-    let size = image.find(path)?.inode.size;
+    let size = image.file(path)?.inode.size;
     let has_start = |lcn: &usize| elements[*lcn].has_start(&image.bytes, *lcn, size);
     let heads: Vec<usize> = (0..elements.len()).filter(has_start).collect();
     let chosen = heads.iter().skip(SPARSE_FIRST).step_by(SPARSE_EACH);

@@ -6,15 +6,15 @@ use anyhow::{bail, ensure, Context, Result};
 use erodax_format::pcluster::{Cursor, Data, Encoding, Place};
 use erodax_tests::image::BROKEN_STREAM;
 
-use super::Crafted;
+use super::Edit;
 
 /// No stream of any algorithm begins so: an endless run of literals in LZ4, a match before there is
 /// anything to match in LZMA, a block of the reserved type in DEFLATE, no magic number in Zstd.
 const NO_STREAM: u8 = 0xff;
 
 /// Overwrites the first pcluster of the file.
-pub(super) fn broken(image: &mut Crafted) -> Result<()> {
-    let inode = image.find(BROKEN_STREAM)?.inode;
+pub(super) fn broken(image: &mut Edit) -> Result<()> {
+    let inode = image.file(BROKEN_STREAM)?.inode;
     let bytes = &image.bytes[..];
     let header = inode.map_header(bytes, &image.sb)?;
     let first = inode.pcluster_at(bytes, &image.sb, &header, &mut Cursor::default(), 0)?;
