@@ -124,7 +124,7 @@ fn sorted(image: &[u8], index: &Index) -> Option<Vec<u64>> {
             Structure::Extent32 => record.get(image, "lstart_hi")?,
             _ => 0,
         };
-        Some(high << 32 | record.get(image, "lstart_lo")?)
+        Some((high << 32) | record.get(image, "lstart_lo")?)
     };
     let starts: Vec<u64> = index.elements.iter().map(start).collect::<Option<_>>()?;
     let is_complete = u64::try_from(starts.len()) == Ok(index.count);
@@ -179,11 +179,11 @@ fn packed(
     let bytes = image.get(pack.offset..)?;
     let value = (0..bits).rev().try_fold(0, |value, bit| {
         let bit = bits * number + bit;
-        Some(value << 1 | u64::from(bytes.get(bit / 8)? >> (bit % 8) & 1))
+        Some((value << 1) | u64::from((bytes.get(bit / 8)? >> (bit % 8)) & 1))
     })?;
     let low_bits = index.lcluster_bits.max(12);
     let low = value & ((1 << low_bits) - 1);
-    if value >> low_bits & TYPE != NON_HEAD {
+    if (value >> low_bits) & TYPE != NON_HEAD {
         return Some(Element::Head(low));
     }
     let is_last = number + 1 == count;

@@ -97,14 +97,14 @@ impl Element {
 /// A number whose lowest bit is bit `start` of the image.
 fn bits(bytes: &[u8], start: usize, count: usize) -> u64 {
     (start..start + count).rev().fold(0, |number, bit| {
-        number << 1 | u64::from(bytes[bit / 8] >> (bit % 8) & 1)
+        (number << 1) | u64::from((bytes[bit / 8] >> (bit % 8)) & 1)
     })
 }
 
 fn set_bits(bytes: &mut [u8], start: usize, count: usize, number: u64) {
     for (place, bit) in (start..start + count).enumerate() {
         let mask = 1 << (bit % 8);
-        match number >> place & 1 {
+        match (number >> place) & 1 {
             0 => bytes[bit / 8] &= !mask,
             _ => bytes[bit / 8] |= mask,
         }
