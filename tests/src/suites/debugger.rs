@@ -102,7 +102,7 @@ const SESSION: &[(&str, &[&str])] = &[
         "printf \"%d further\\n\", $pc > $before && $pc < $before + 16",
         &["1 further"],
     ),
-    ("finish", &["Run till exit", "Value returned", "= 42"]),
+    ("finish", &["Value returned", "= 42"]),
     ("continue", &["exited with code 052"]),
     (
         "printf \"exit status %d\\n\", $_exitcode",
