@@ -94,7 +94,8 @@ impl Index {
             _ => {
                 let high = ["h_algorithmtype", "h_clusterbits"];
                 let [low, high] = high.map(|name| self.header.get(image, name));
-                self.count = self.header.get(image, "h_fragmentoff")? | (low? << 32) | (high? << 40);
+                self.count =
+                    self.header.get(image, "h_fragmentoff")? | (low? << 32) | (high? << 40);
             }
         }
         self.add(structure, start, self.count);

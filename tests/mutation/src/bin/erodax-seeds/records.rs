@@ -75,7 +75,7 @@ fn write_records(bytes: &mut Vec<u8>, image: &[u8], header: Place, records: &[Pl
     header.set(
         bytes,
         "h_advise",
-        advise | EXTENTS | size_bits << RECORD_SIZE_SHIFT,
+        advise | EXTENTS | (size_bits << RECORD_SIZE_SHIFT),
     );
     // The number of records, or lclusters of one block.
     header.set(bytes, "h_fragmentoff", if size > 8 { count } else { 0 });
