@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{
     ask::{Ask::*, Expected::*},
     images::{self, COMPRESSED},
-    indexes::CORRUPT,
+    indexes::{CORRUPT, CORRUPT_LATER},
     Answers::*,
     Attack, Row, Stock,
 };
@@ -138,8 +138,8 @@ pub(super) const EXTENTS: Row = (
                 set(image, 0, "lstart_lo", start)?;
                 set(image, 1, "lstart_lo", 0)
             },
-            answers: CORRUPT,
-            stock: Stock::Alike,
+            answers: CORRUPT_LATER,
+            stock: Stock::Otherwise(CORRUPT),
         },
         Attack {
             what: "more records than the image has bytes",

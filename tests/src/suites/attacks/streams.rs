@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{
     ask::{Ask::*, Expected::*},
     images::{self, COMPRESSED},
-    indexes::{rewrite, Lcluster, CORRUPT},
+    indexes::{rewrite, Lcluster, CORRUPT, CORRUPT_LATER},
     lz4::{noise, Stream},
     Answers::*,
     Attack, Row, Stock,
@@ -219,8 +219,8 @@ pub(super) const ZSTD: Row = (
             what: "a frame without its last byte",
             image: &images::ZSTD,
             change: |image| truncate(image, |len| len - 1),
-            answers: CORRUPT,
-            stock: Stock::Alike,
+            answers: CORRUPT_LATER,
+            stock: Stock::Otherwise(CORRUPT),
         },
         Attack {
             what: "no more than a frame's magic",

@@ -81,7 +81,8 @@ pub(super) fn errors_afterwards() -> Result<()> {
 
 /// The same device comes back while the mount that it went from is still there.
 pub(super) fn plugged_again() -> Result<()> {
-    for kind in ALL {
+    // Of a `/dev/daxX.Y` that was bound again pages cannot be mapped, see the README.
+    for kind in ALL.into_iter().filter(|kind| *kind != Kind::Fsdev) {
         let (image, name) = IMAGES[0];
         with_source(kind, image, 0, |source| {
             let old = mount_source(&source.node, "dax", "old")?;
