@@ -55,7 +55,7 @@ pub(super) static SUITE: Suite = Suite {
 pub(super) static SMALL: Suite = Suite {
     name: "compressed_small_machine",
     machine: Machine {
-        memory_mib: 96,
+        memory_mib: 128,
         cpus: 2,
         images: &pressure::IMAGES,
         ..Machine::RETAINING
