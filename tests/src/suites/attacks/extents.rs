@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{
     ask::{Ask::*, Expected::*},
     images::{self, COMPRESSED},
-    indexes::{CORRUPT, CORRUPT_LATER},
+    indexes::{CORRUPT, CORRUPT_IN_PARTS},
     Answers::*,
     Attack, Row, Stock,
 };
@@ -138,7 +138,7 @@ pub(super) const EXTENTS: Row = (
                 set(image, 0, "lstart_lo", start)?;
                 set(image, 1, "lstart_lo", 0)
             },
-            answers: CORRUPT_LATER,
+            answers: CORRUPT_IN_PARTS,
             stock: Stock::Otherwise(CORRUPT),
         },
         Attack {

@@ -33,8 +33,15 @@ pub(super) const CORRUPT: super::Answers = Mounted(&[
     ("mixed/100000", Read, Same),
 ]);
 
-/// As [`CORRUPT`], but its begin can be read: no more is decoded than is wanted.
-pub(super) const CORRUPT_LATER: super::Answers = Mounted(&[
+/// As [`CORRUPT`], but parts of it may be read: what is decoded depends on what is wanted with it.
+pub(super) const CORRUPT_IN_PARTS: super::Answers = Mounted(&[
+    (COMPRESSED, Stat, Any),
+    (COMPRESSED, Read, Error(Errno::UCLEAN)),
+    ("mixed/100000", Read, Same),
+]);
+
+/// As [`CORRUPT`], but its begin is right.
+const CORRUPT_LATER: super::Answers = Mounted(&[
     (COMPRESSED, Stat, Any),
     (COMPRESSED, ReadAt(0), Any),
     (COMPRESSED, Read, Error(Errno::UCLEAN)),
@@ -176,7 +183,7 @@ pub(super) const CVE_2024_53234: Row = (
                 let header = image.file(COMPRESSED)?.map_header()?;
                 image.set(header, "h_clusterbits", 15)
             },
-            answers: CORRUPT_LATER,
+            answers: CORRUPT_IN_PARTS,
             stock: Stock::Otherwise(Mounted(&[
                 (COMPRESSED, Read, Error(Errno::OPNOTSUPP)),
                 (COMPRESSED, Touch(0), Error(Errno::FAULT)),

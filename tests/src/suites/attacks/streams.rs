@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::{
     ask::{Ask::*, Expected::*},
     images::{self, COMPRESSED},
-    indexes::{rewrite, Lcluster, CORRUPT, CORRUPT_LATER},
+    indexes::{rewrite, Lcluster, CORRUPT, CORRUPT_IN_PARTS},
     lz4::{noise, Stream},
     Answers::*,
     Attack, Row, Stock,
@@ -219,7 +219,7 @@ pub(super) const ZSTD: Row = (
             what: "a frame without its last byte",
             image: &images::ZSTD,
             change: |image| truncate(image, |len| len - 1),
-            answers: CORRUPT_LATER,
+            answers: CORRUPT_IN_PARTS,
             stock: Stock::Otherwise(CORRUPT),
         },
         Attack {
