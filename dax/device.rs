@@ -113,13 +113,6 @@ impl Device {
         }? Error)
     }
 
-    /// A device with a minor number that no region of the module gets.
-    #[cfg(CONFIG_KUNIT = "y")]
-    pub(super) fn of_test(region: Arc<Region>) -> impl PinInit<Self, Error> {
-        let last = (1 << MINOR_BITS) - 1;
-        Self::new(region, MAJOR.load(Ordering::Relaxed) << MINOR_BITS | last)
-    }
-
     /// The device whose character device an inode belongs to.
     ///
     /// # Safety
@@ -220,11 +213,11 @@ impl PinnedDrop for Cdev {
 /// # Invariants
 ///
 /// A device of the class exists with this number.
-pub(super) struct Node(bindings::dev_t);
+struct Node(bindings::dev_t);
 
 impl Node {
     /// `device` is what the attributes are shown of; it outlives the node.
-    pub(super) fn new(device: &Device) -> Result<Self> {
+    fn new(device: &Device) -> Result<Self> {
         let (number, data) = (device.number, ptr::from_ref(device).cast_mut());
         // SAFETY: The class is registered, and the format matches its argument.
         from_err_ptr(unsafe {
@@ -272,8 +265,41 @@ impl Numbers {
 
 impl Drop for Numbers {
     fn drop(&mut self) {
-        // SAFETY: Allocated in `new`, or none at all.
+        if self.count == 0 {
+            return;
+        }
+        MAJOR.store(0, Ordering::Relaxed);
+        // SAFETY: Allocated in `new`.
         unsafe { bindings::unregister_chrdev_region(self.first, self.count) };
+    }
+}
+
+/// A device of a test's, with a minor number that no region of the module gets.
+///
+/// The fields are dropped in this order: what users can reach, then what it uses.
+#[cfg(CONFIG_KUNIT = "y")]
+pub(super) struct TestNode {
+    _node: Node,
+    _device: Pin<KBox<Device>>,
+    /// Where the module has no regions, and so no major number.
+    _numbers: Option<Numbers>,
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+impl TestNode {
+    pub(super) fn new(region: Arc<Region>) -> Result<Self> {
+        const MINOR: u32 = (1 << MINOR_BITS) - 1;
+        let numbers = match MAJOR.load(Ordering::Relaxed) {
+            0 => Some(Numbers::new(1)?),
+            _ => None,
+        };
+        let number = MAJOR.load(Ordering::Relaxed) << MINOR_BITS | MINOR;
+        let device = KBox::pin_init(Device::new(region, number), GFP_KERNEL)?;
+        Ok(Self {
+            _node: Node::new(&device)?,
+            _device: device,
+            _numbers: numbers,
+        })
     }
 }
 

@@ -2,10 +2,7 @@
 
 //! KUnit: the arithmetic of regions, and a device over a test's own memory.
 
-use super::{
-    device::{Device, Node},
-    region::Region,
-};
+use super::{device::TestNode, region::Region};
 use core::{ops::Range, ptr::NonNull};
 use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
 
@@ -56,15 +53,14 @@ impl Buffer {
 
 /// A device over an image in a test's memory.
 ///
-/// The fields are dropped in this order: the node, the device, then its memory.
+/// The fields are dropped in this order: the device, then its memory.
 pub(crate) struct TestDevice {
-    _node: Node,
-    _device: Pin<KBox<Device>>,
+    _device: TestNode,
     _buffer: Buffer,
 }
 
 impl TestDevice {
-    /// Its node, by the minor number of [`Device::of_test`].
+    /// Its node, by the minor number of [`TestNode`].
     pub(crate) const PATH: &'static CStr = c"/dev/erodax1048575";
 
     /// A device whose image begins `offset` bytes into its first page.
@@ -73,10 +69,8 @@ impl TestDevice {
         // SAFETY: The device, which has the region, is dropped before the buffer. Nothing is
         // mounted then: tests unmount what they mount.
         let region = unsafe { buffer.region()? };
-        let device = KBox::pin_init(Device::of_test(region), GFP_KERNEL)?;
         Ok(Self {
-            _node: Node::new(&device)?,
-            _device: device,
+            _device: TestNode::new(region)?,
             _buffer: buffer,
         })
     }

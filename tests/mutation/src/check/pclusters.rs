@@ -63,8 +63,12 @@ fn check_row(volume: &Decoded<'_>, subject: &Subject<'_>, header: &MapHeader, ex
             break;
         }
         let found = find(&mut cursor, pos);
-        if expected.is_ordered() {
-            assert_eq!(find(&mut Cursor::default(), pos), found, "by another way");
+        // Another way may come across a mistake that this one does not pass.
+        if let (true, Ok(again)) = (found.is_ok(), find(&mut Cursor::default(), pos)) {
+            assert!(
+                !expected.is_ordered() || found == Ok(again),
+                "by another way"
+            );
         }
         let Ok(pcluster) = found else { break };
         check_pcluster(volume, subject, &pcluster, pos);
