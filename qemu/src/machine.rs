@@ -98,7 +98,7 @@ impl Machine {
             "-display",
             "none",
         ]);
-        command.args(accelerator.arguments());
+        command.args(accelerator.arguments(environment));
         command.args(memory(environment, scenario));
         command.args(["-smp", &scenario.cpus.to_string()]);
         command.arg("-kernel").arg(&environment.kernel_image);
