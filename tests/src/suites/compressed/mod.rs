@@ -5,6 +5,7 @@
 
 mod images;
 mod pressure;
+mod spans;
 mod sparse;
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
@@ -47,6 +48,11 @@ pub(super) static SUITE: Suite = Suite {
         Test::new("concurrent_readers", pressure::concurrent_readers),
         Test::new("in_a_small_cgroup", pressure::in_a_small_cgroup),
         long("slowed_down", pressure::slowed_down),
+        Test::new("lengths_of_spans", spans::lengths),
+        long("spans", spans::lz4),
+        long("other_spans", spans::other_algorithms),
+        long("longest_extents", spans::longest),
+        long("concurrent_spans", spans::concurrently),
         Test::new("broken_streams", broken_streams),
     ],
 };
