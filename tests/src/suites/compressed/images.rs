@@ -230,6 +230,10 @@ pub(super) const OTHER_SPANS: [Image; 3] = [
 /// With extents that are too long for that, up to the longest.
 pub(super) const LONGEST: Image = dense("longest-extents", &["-zlz4hc", "-C1048576", "-E48bit"]);
 
+/// Small images with much in them, of several algorithms. An extent of the longest would have a reader
+/// take 8 MB at once.
+pub(super) const MANY: [Image; 4] = [SPANS[1], SPANS[2], OTHER_SPANS[0], OTHER_SPANS[2]];
+
 /// Which images must have which features, compatible ones and others.
 pub(super) const FEATURES: [(&str, u32, u32); 11] = [
     ("lz4", 0, bits::LZ4_0PADDING),
