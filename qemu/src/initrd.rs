@@ -33,6 +33,7 @@ pub struct InitrdBuilder<'a> {
     files: Vec<(String, Content)>,
     images: Vec<ImageArg>,
     unpacked: Option<PathBuf>,
+    compression: Compression,
 }
 
 enum Content {
@@ -53,6 +54,7 @@ impl<'a> InitrdBuilder<'a> {
             files: Vec::new(),
             images: Vec::new(),
             unpacked: None,
+            compression: Compression::default(),
         };
         empty.file("/init", &environment.statics.join(init))
     }
@@ -136,6 +138,14 @@ impl<'a> InitrdBuilder<'a> {
         Ok(self)
     }
 
+    /// Compresses what is unpacked in another way.
+    #[must_use]
+    pub fn compressed(mut self, compression: Compression) -> Self {
+        self.key = self.key.text(&compression.to_string());
+        self.compression = compression;
+        self
+    }
+
     /// Adds something that the content depends on.
     #[must_use]
     pub fn keyed(mut self, by: &str) -> Self {
@@ -170,6 +180,7 @@ impl<'a> InitrdBuilder<'a> {
                 }
                 let mut options = PackOptions::new(early.path(), output);
                 options.images.clone_from(&self.images);
+                options.compression = self.compression;
                 pack(&options)?;
                 if let Some(tree) = &self.unpacked {
                     append_tree(output, tree)?;

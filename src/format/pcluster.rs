@@ -123,7 +123,7 @@ pub struct PlainPart {
 /// time. A new one is empty. It must be used with one inode only; its results do not depend on it.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
-    pack: Option<compact::Pack>,
+    packs: compact::Packs,
     scan: Option<extents::Scan>,
     record: Option<u64>,
 }

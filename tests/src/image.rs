@@ -77,6 +77,8 @@ pub enum Tree {
     /// Files of zeros, of noise and of much between, and some twice, in a directory: with fragments,
     /// mkfs.erofs 1.8 makes wrong images of archives.
     Compressible,
+    /// Two files of which extents of any length can be made, in a directory as well.
+    Dense,
     /// One file with one sentence, many times.
     Sentence,
 }

@@ -109,6 +109,37 @@ pub(super) struct Pack {
     bytes: [u8; 32],
 }
 
+/// The packs that a search comes back to: memory can change, so that it reads none of them twice.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Packs {
+    /// Where the search began: from there it goes both back to a head and on to the next one.
+    first: Option<Pack>,
+    /// The last two of the others: when it has come to a head, what is behind that is looked at.
+    others: [Option<Pack>; 2],
+}
+
+impl Packs {
+    /// Where the pack at `place` is, or is to be put. `begins` says that a search begins there.
+    fn slot(&mut self, place: Place, begins: bool) -> &mut Option<Pack> {
+        let is_there = |slot: &Option<Pack>| slot.as_ref().is_some_and(|pack| pack.place == place);
+        let [last, before] = &mut self.others;
+        if begins {
+            // The last search has ended where this one begins, if a file is read in its order.
+            if is_there(last) {
+                core::mem::swap(&mut self.first, last);
+            }
+            return &mut self.first;
+        }
+        if is_there(&self.first) {
+            return &mut self.first;
+        }
+        if !is_there(last) {
+            core::mem::swap(last, before);
+        }
+        last
+    }
+}
+
 /// One element.
 #[derive(Clone, Copy)]
 struct Element {
@@ -135,19 +166,21 @@ pub(super) fn behind(header: &MapHeader, sb: &SuperBlock, size: u64, lcn: u64) -
 }
 
 /// Reads lcluster `lcn` of a file of so many bytes, as Linux's `z_erofs_load_compact_lcluster()`.
-/// `cached` is the pack that was read last.
+/// `begins` says that a search begins there.
 pub(super) fn load<M: Image + ?Sized>(
     metadata: &M,
     header: &MapHeader,
     sb: &SuperBlock,
     size: u64,
     lcn: u64,
-    cached: &mut Option<Pack>,
+    packs: &mut Packs,
+    begins: bool,
 ) -> Result<Lcluster> {
     let (place, index) = Place::of(header, sb, size, lcn)?;
-    let pack = match cached {
+    let slot = packs.slot(place, begins);
+    let pack = match slot {
         Some(pack) if pack.place == place => pack,
-        _ => cached.insert(Pack::read(metadata, header, place)?),
+        _ => slot.insert(Pack::read(metadata, header, place)?),
     };
     let element = pack.element(index);
     let Some(head_type) = element.head_type else {

@@ -91,7 +91,7 @@ pub(super) enum Lcluster {
     NonHead(NonHead),
 }
 
-/// The lclusters of one file.
+/// The lclusters of one file, for one search.
 pub(super) struct Lclusters<'a, M: ?Sized> {
     metadata: &'a M,
     sb: &'a SuperBlock,
@@ -99,6 +99,8 @@ pub(super) struct Lclusters<'a, M: ?Sized> {
     /// Bytes of the file.
     size: u64,
     cursor: &'a mut Cursor,
+    /// The last two that were read, with their numbers. That behind a head is asked for once more.
+    read: [Option<(u64, Lcluster)>; 2],
 }
 
 impl<'a, M: Image + ?Sized> Lclusters<'a, M> {
@@ -115,12 +117,15 @@ impl<'a, M: Image + ?Sized> Lclusters<'a, M> {
             header,
             size,
             cursor,
+            read: [None; 2],
         }
     }
 
     /// The extent that has byte `pos` of the file, as Linux's `z_erofs_map_blocks_fo()`.
     pub(super) fn find(&mut self, pos: u64) -> Result<Found> {
         let (lcn, head, next) = self.head_of(pos)?;
+        // While the lcluster behind the head is still known.
+        let source = self.source_of(lcn, &head)?;
         let (end, is_whole) = match next {
             Next::At(end) => (end, true),
             Next::Lcluster(next) => self.end_from(next, pos)?,
@@ -130,7 +135,7 @@ impl<'a, M: Image + ?Sized> Lclusters<'a, M> {
             // A head in the last lcluster may start past the end of the file.
             end: end.min(self.size),
             is_whole,
-            source: self.source_of(lcn, &head)?,
+            source,
         })
     }
 
@@ -168,6 +173,11 @@ impl<'a, M: Image + ?Sized> Lclusters<'a, M> {
     }
 
     fn load(&mut self, lcn: u64) -> Result<Lcluster> {
+        let mut known = self.read.iter().flatten();
+        if let Some((_, lcluster)) = known.find(|(read, _)| *read == lcn) {
+            return Ok(*lcluster);
+        }
+        let [last, before] = &mut self.read;
         let lcluster = match self.header.index {
             Index::Compact { .. } => compact::load(
                 self.metadata,
@@ -175,18 +185,18 @@ impl<'a, M: Image + ?Sized> Lclusters<'a, M> {
                 self.sb,
                 self.size,
                 lcn,
-                &mut self.cursor.pack,
+                &mut self.cursor.packs,
+                last.is_none(),
             )?,
             _ => full::load(self.metadata, self.header, lcn)?,
         };
-        match lcluster {
-            Lcluster::Head(head)
-                if u64::from(head.cluster_offset) >= self.header.lcluster_size() =>
-            {
-                Err(Error::Corrupt("pcluster starts past its lcluster"))
+        if let Lcluster::Head(head) = lcluster {
+            if u64::from(head.cluster_offset) >= self.header.lcluster_size() {
+                return Err(Error::Corrupt("pcluster starts past its lcluster"));
             }
-            lcluster => Ok(lcluster),
         }
+        *before = last.replace((lcn, lcluster));
+        Ok(lcluster)
     }
 
     fn lcn_of(&self, pos: u64) -> u64 {

@@ -3,12 +3,14 @@
 //! Memory can change while it is read: what is checked must be what is used, so each field is copied
 //! once.
 
-use super::{chunked, compressed, sample, unsealed, walk};
+use super::{chunked, compressed, newer, sample, unsealed, walk};
 use erodax_format::inode::{Inode, Layout};
+use erodax_format::pcluster::Cursor;
 use erodax_format::superblock::SuperBlock;
 use erodax_format::{Image, Result};
 use std::cell::RefCell;
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// An image that keeps which bytes are read.
 struct Watched<'a> {
@@ -30,16 +32,21 @@ impl<'a> Watched<'a> {
         assert!(read(self).is_ok());
         let mut reads = self.reads.take();
         reads.sort_by_key(|range| range.start);
-        assert!(!reads.is_empty());
         reads
     }
 
-    /// Runs `read`, which must read no byte twice.
-    fn check<T>(&self, read: impl FnOnce(&Self) -> Result<T>) {
+    /// Runs `read`, which must read no byte twice; returns how often it reads.
+    fn count<T>(&self, read: impl FnOnce(&Self) -> Result<T>) -> usize {
         let reads = self.reads(read);
         for pair in reads.windows(2) {
             assert!(pair[0].end <= pair[1].start, "{reads:?}");
         }
+        reads.len()
+    }
+
+    /// The same of something that reads.
+    fn check<T>(&self, read: impl FnOnce(&Self) -> Result<T>) {
+        assert!(self.count(read) > 0);
     }
 }
 
@@ -82,4 +89,47 @@ fn inodes_and_chunks() {
             }
         }
     }
+}
+
+/// A search in an index, wherever it begins: compact ones with packs of both sizes, full ones, and
+/// records of extents; with extents that have several packs.
+#[test]
+fn indexes() {
+    let source = tempfile::tempdir().unwrap();
+    super::write_tree(&super::compressed::tree(), source.path());
+    let (older, newer) = (PathBuf::from("mkfs.erofs"), newer::program());
+    for (program, options) in [
+        (&older, &["-zlz4hc", "-C65536"][..]),
+        (&older, &["-zlz4hc", "-Eztailpacking"]),
+        (&older, &["-zlz4hc", "-Efragments", "-b1024"]),
+        (&newer, &["-zlz4hc", "-C65536", "-Elegacy-compress"]),
+        (&newer, &["-zlz4hc", "-C65536", "-E48bit"]),
+    ] {
+        let image = super::run_mkfs(program, options, source.path());
+        let most = indexes_of(&image);
+        assert!(most > 2, "{options:?}: at most {most} reads");
+    }
+}
+
+/// Searches in all files of an image; returns how often one of the searches has read at most.
+fn indexes_of(image: &[u8]) -> usize {
+    /// No multiple of a power of two, so that searches begin everywhere in their lclusters.
+    const STEP: usize = 1789;
+    let sb = SuperBlock::read(image).unwrap();
+    let watched = Watched::new(image);
+    let mut most = 0;
+    for inode in walk(&super::Decoding::new(image)).inodes.values() {
+        if !inode.layout.is_compressed() || inode.size == 0 {
+            continue;
+        }
+        watched.check(|watched| inode.map_header(watched, &sb));
+        let header = inode.map_header(image, &sb).unwrap();
+        for pos in (0..inode.size).step_by(STEP) {
+            let mut cursor = Cursor::default();
+            let find =
+                |watched: &Watched<'_>| inode.pcluster_at(watched, &sb, &header, &mut cursor, pos);
+            most = most.max(watched.count(find));
+        }
+    }
+    most
 }

@@ -30,6 +30,16 @@ const fn of(
     Image::good(name, Content::Zoo(zoo))
 }
 
+const fn dense(name: &'static str, mkfs: &'static [&'static str]) -> Image {
+    let zoo = Zoo {
+        tree: Tree::Dense,
+        maker: Maker::Next,
+        mkfs,
+        ..Zoo::DEFAULT
+    };
+    Image::good(name, Content::Zoo(zoo))
+}
+
 const fn stable(name: &'static str, mkfs: &'static [&'static str]) -> Image {
     of(name, Maker::Stable, mkfs, None)
 }
@@ -184,6 +194,46 @@ pub(super) const HOLES_INSIDE: Image = of(
     Some(Craft::HolesInside),
 );
 
+/// With extents of the fewest and the most pages that are mapped to be decoded to, and between them
+/// some that begin in the middle of pages.
+pub(super) const SPANS: [Image; 3] = [
+    dense(
+        "span-of-5-pages",
+        &["-zlz4hc", "-C65536", "--max-extent-bytes=20480"],
+    ),
+    dense(
+        "span-of-64-pages",
+        &["-zlz4hc", "-C1048576", "--max-extent-bytes=262144"],
+    ),
+    dense(
+        "spans-at-odd-places",
+        &["-zlz4hc", "-C1048576", "--max-extent-bytes=100001"],
+    ),
+];
+
+/// The same of other algorithms, and in blocks that are smaller than pages.
+pub(super) const OTHER_SPANS: [Image; 3] = [
+    dense(
+        "spans-zstd",
+        &["-zzstd", "-C131072", "-b2048", "--max-extent-bytes=150001"],
+    ),
+    dense(
+        "spans-deflate",
+        &["-zdeflate", "-C65536", "--max-extent-bytes=70001"],
+    ),
+    dense(
+        "spans-lzma",
+        &["-zlzma", "-C65536", "--max-extent-bytes=200001"],
+    ),
+];
+
+/// With extents that are too long for that, up to the longest.
+pub(super) const LONGEST: Image = dense("longest-extents", &["-zlz4hc", "-C1048576", "-E48bit"]);
+
+/// Small images with much in them, of several algorithms. An extent of the longest would have a reader
+/// take 8 MB at once.
+pub(super) const MANY: [Image; 4] = [SPANS[1], SPANS[2], OTHER_SPANS[0], OTHER_SPANS[2]];
+
 /// Which images must have which features, compatible ones and others.
 pub(super) const FEATURES: [(&str, u32, u32); 11] = [
     ("lz4", 0, bits::LZ4_0PADDING),
@@ -200,7 +250,7 @@ pub(super) const FEATURES: [(&str, u32, u32); 11] = [
 ];
 
 /// Every image of the suite.
-pub(super) const ALL: [Image; 44] = concatenated(&[
+pub(super) const ALL: [Image; 51] = concatenated(&[
     &LZ4,
     &SMALL_BLOCKS,
     &SHARED,
@@ -213,4 +263,7 @@ pub(super) const ALL: [Image; 44] = concatenated(&[
     &[SHORT_EXTENTS],
     &HOLES,
     &[HOLES_INSIDE],
+    &SPANS,
+    &OTHER_SPANS,
+    &[LONGEST],
 ]);

@@ -5,6 +5,8 @@
 
 mod images;
 mod pressure;
+mod small;
+mod spans;
 mod sparse;
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
@@ -47,20 +49,24 @@ pub(super) static SUITE: Suite = Suite {
         Test::new("concurrent_readers", pressure::concurrent_readers),
         Test::new("in_a_small_cgroup", pressure::in_a_small_cgroup),
         long("slowed_down", pressure::slowed_down),
+        Test::new("lengths_of_spans", spans::lengths),
+        long("spans", spans::lz4),
+        long("other_spans", spans::other_algorithms),
+        long("longest_extents", spans::longest),
+        long("concurrent_spans", spans::concurrently),
         Test::new("broken_streams", broken_streams),
     ],
 };
 
-/// A machine that could not keep what it reads.
+/// A machine that cannot keep what it reads.
 pub(super) static SMALL: Suite = Suite {
     name: "compressed_small_machine",
     machine: Machine {
-        memory_mib: 128,
-        cpus: 2,
-        images: &pressure::IMAGES,
+        memory_mib: 96,
+        images: &images::MANY,
         ..Machine::RETAINING
     },
-    tests: &[Test::new("reads_everything", pressure::reads_everything)],
+    tests: &[long("reads_everything", small::reads_everything)],
 };
 
 fn features_are_there() -> Result<()> {

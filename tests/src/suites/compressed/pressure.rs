@@ -16,7 +16,7 @@ use super::{check, images};
 use crate::{cgroup::Cgroup, erodax::with_each, expectation::Entry, image::Image};
 
 /// Images with large pclusters, with what many files share, and with the largest decoder.
-pub(super) const IMAGES: [Image; 3] = [images::LZ4_LARGE, images::ZSTD_SHARED, images::LZMA];
+const IMAGES: [Image; 3] = [images::LZ4_LARGE, images::ZSTD_SHARED, images::LZMA];
 
 const NAMES: [&str; 3] = [IMAGES[0].name, IMAGES[1].name, IMAGES[2].name];
 const READERS: usize = 4;
@@ -89,11 +89,4 @@ pub(super) fn slowed_down() -> Result<()> {
     group.remove()?;
     ensure!(met > 0, "{HIGH} were enough");
     read
-}
-
-pub(super) fn reads_everything() -> Result<()> {
-    for _ in 0..2 {
-        with_each(&NAMES, "", all_at_once)?;
-    }
-    Ok(())
 }

@@ -60,7 +60,7 @@ fn expected(image: &str, path: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn all_extents(path: &Path) -> Result<Vec<FileExtent>> {
+pub(super) fn all_extents(path: &Path) -> Result<Vec<FileExtent>> {
     let file = File::open(path)?;
     let mut all: Vec<FileExtent> = Vec::new();
     while all

@@ -50,7 +50,12 @@ pub(super) fn image(
             options: declared.mkfs,
         };
         match declared.data {
-            Data::Inside if matches!(declared.tree, Tree::Shared | Tree::Compressible) => {
+            Data::Inside
+                if matches!(
+                    declared.tree,
+                    Tree::Shared | Tree::Compressible | Tree::Dense
+                ) =>
+            {
                 maker.of_directory(image, nodes)?;
             }
             Data::Inside => maker.make(image, &["--tar=f"], &tar)?,

@@ -32,6 +32,10 @@ use crate::plan::Effort;
 
 const PAGE: u64 = 4096;
 
+/// For machines with less memory the initrd is compressed by gzip: while the kernel unpacks zstd, that
+/// takes 8 MiB beside what comes out.
+const ENOUGH_MIB: u32 = 128;
+
 /// The init of the test VMs.
 const GUEST: &str = "erodax-guest";
 
@@ -62,6 +66,9 @@ fn initrd(environment: &Environment, suite: &Suite) -> Result<PathBuf> {
     let mut builder = InitrdBuilder::new(environment, suite.name, GUEST)?
         .modules(machine.modules)?
         .keyed(&format!("{:?} {}", machine.images, machine.prefixed));
+    if machine.memory_mib < ENOUGH_MIB {
+        builder = builder.compressed(Compression::Gzip);
+    }
     if machine.erodax {
         builder = builder.erodax()?;
     }

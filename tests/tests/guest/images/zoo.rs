@@ -72,6 +72,7 @@ pub(super) fn nodes(zoo: &Zoo) -> Vec<Node> {
         Choice::Shared => xattrs::add_shared_to(&mut tree),
         Choice::Crowd => tree.crowd(),
         Choice::Compressible => compressible::add_to(&mut tree),
+        Choice::Dense => compressible::add_dense_to(&mut tree),
         Choice::Sentence => compressible::add_sentence_to(&mut tree),
     }
     let mut nodes = tree.nodes;

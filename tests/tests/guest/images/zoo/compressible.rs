@@ -53,6 +53,19 @@ pub(super) fn add_sentence_to(tree: &mut Tree) {
     tree.add("fox", Kind::File(content));
 }
 
+/// Files of which long extents can be made; no two pages of them are alike.
+pub(super) fn add_dense_to(tree: &mut Tree) {
+    tree.add("mixed", Kind::File(mixed((2 << 20) + 1234, 7)));
+    // More than an extent can have.
+    tree.add("records", Kind::File(records((13 << 20) + 4321)));
+}
+
+fn records(length: usize) -> Vec<u8> {
+    let rest = "; what follows is the same in each of them".repeat(5);
+    let records = (0..).flat_map(|number: u32| format!("record {number:9}{rest}\n").into_bytes());
+    records.take(length).collect()
+}
+
 fn text(length: usize) -> Vec<u8> {
     let lines = (0..).flat_map(|number: u32| format!("line {number}\n").into_bytes());
     lines.take(length).collect()
