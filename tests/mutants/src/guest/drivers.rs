@@ -24,7 +24,7 @@ use crate::{
     Mode,
 };
 
-use super::walk::walk;
+use super::walk::{walk, Tools};
 
 /// What erodax registers itself as.
 const ERODAX: &str = "erodax";
@@ -38,6 +38,7 @@ pub(super) struct Drivers {
     devices: Vec<&'static str>,
     /// The image, where direct writes can take it from.
     buffer: Mapping,
+    tools: Tools,
     erodax: Option<Module>,
     _others: Vec<Module>,
 }
@@ -65,6 +66,7 @@ impl Drivers {
         Ok(Self {
             devices,
             buffer: Mapping::new(memory, 0, SIZE, protection, MapFlags::PRIVATE)?,
+            tools: Tools::new()?,
             erodax: Some(erodax),
             _others: modules,
         })
@@ -93,24 +95,24 @@ impl Drivers {
         Ok(())
     }
 
-    pub(super) fn walk_erodax(&self, options: &str) -> Result<Transcript> {
-        mounted(ERODAX, PMEM, options)
+    pub(super) fn walk_erodax(&mut self, options: &str) -> Result<Transcript> {
+        mounted(ERODAX, PMEM, options, &mut self.tools)
     }
 
-    pub(super) fn walk_stock(&self) -> Result<Transcript> {
-        mounted("erofs", DISK, "")
+    pub(super) fn walk_stock(&mut self) -> Result<Transcript> {
+        mounted("erofs", DISK, "", &mut self.tools)
     }
 }
 
 /// Mounts, walks and unmounts.
-fn mounted(fstype: &str, device: &str, options: &str) -> Result<Transcript> {
+fn mounted(fstype: &str, device: &str, options: &str, tools: &mut Tools) -> Result<Transcript> {
     let mut transcript = Transcript::default();
     // An image may have device nodes with any numbers.
     let nodev = MountAttrFlags::MOUNT_ATTR_NODEV;
     match Detached::new(fstype, Path::new(device), options, nodev) {
         Ok(mount) => {
             transcript.note("", Question::Mount, Ok(Value::Done));
-            walk(&mount, &mut transcript)?;
+            walk(&mount, tools, &mut transcript)?;
         }
         Err(MountError { errno, .. }) => {
             transcript.note("", Question::Mount, Err(errno.raw_os_error()));
