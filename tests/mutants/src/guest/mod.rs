@@ -145,7 +145,7 @@ impl Guest<'_> {
         for difference in difference::find(image, &stock, &ours) {
             self.send(&Record::Difference {
                 seed,
-                class: difference.class.map(str::to_owned),
+                class: difference.class,
                 text: difference.text,
             })?;
         }

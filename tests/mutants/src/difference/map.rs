@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the map of a compressed file says, and whether that is one thing.
+
+use std::ops::Range;
+
+use erodax_format::{
+    inode::Inode,
+    pcluster::{Cursor, Data, Encoding, MapHeader, Pcluster},
+    superblock::SuperBlock,
+    Result,
+};
+
+use crate::transcript::Question;
+
+const PAGE_SIZE: u64 = 4096;
+/// The smallest block: pclusters that are longer than their place begin at least that far apart.
+const STEP: u64 = 512;
+/// How far readahead goes: to get at a page, a driver may look at the map so far before and behind it.
+const AROUND: u64 = 128 << 10;
+
+/// A compressed file of an image.
+pub(super) struct Map<'a> {
+    image: &'a [u8],
+    sb: &'a SuperBlock,
+    inode: Inode,
+    header: MapHeader,
+}
+
+impl<'a> Map<'a> {
+    /// Reads the header of the map.
+    pub(super) fn new(image: &'a [u8], sb: &'a SuperBlock, inode: Inode) -> Result<Self> {
+        Ok(Self {
+            header: inode.map_header(image, sb)?,
+            image,
+            sb,
+            inode,
+        })
+    }
+
+    /// The pcluster that has a byte, however one gets to it.
+    fn at(&self, position: u64) -> Result<Pcluster> {
+        let cursor = &mut Cursor::default();
+        self.inode
+            .pcluster_at(self.image, self.sb, &self.header, cursor, position)
+    }
+
+    /// The bytes that a question is about.
+    fn range(&self, question: &Question) -> Range<u64> {
+        match question {
+            Question::Page(page) | Question::Mapped(page) => {
+                let start = page.saturating_mul(PAGE_SIZE);
+                start..start.saturating_add(PAGE_SIZE).min(self.inode.size)
+            }
+            _ => 0..self.inode.size.min(AROUND),
+        }
+    }
+
+    /// Whether around what the question is about pclusters overlap, or some bytes are in one when
+    /// looked for themselves, and in another when going from one pcluster to the next.
+    pub(super) fn is_contradictory(&self, question: &Question) -> bool {
+        let Range { start, end } = self.range(question);
+        let end = end.saturating_add(AROUND).min(self.inode.size);
+        let first = self.at(start.saturating_sub(AROUND));
+        let mut position = first.map_or(start, |first| first.start);
+        while position < end {
+            let Ok(pcluster) = self.at(position) else {
+                return false;
+            };
+            let behind = pcluster.start.saturating_add(pcluster.len);
+            if pcluster.start != position || behind <= position {
+                return true;
+            }
+            if self.differs(&pcluster, position..behind.min(end)) {
+                return true;
+            }
+            position = behind;
+        }
+        false
+    }
+
+    /// Whether some byte of a range is not in the pcluster.
+    fn differs(&self, pcluster: &Pcluster, range: Range<u64>) -> bool {
+        let steps = range.start.div_ceil(STEP)..range.end.div_ceil(STEP);
+        let steps = steps.map(|step| step * STEP);
+        let inside = steps.flat_map(|step| [step.saturating_sub(1).max(range.start), step]);
+        let mut positions = inside.chain([range.start, range.end - 1]);
+        positions.any(|position| {
+            let there = self.at(position);
+            !there.is_ok_and(|there| there.start == pcluster.start && there.data == pcluster.data)
+        })
+    }
+
+    /// Why the bytes that a question is about cannot be had, as far as maps say it: their error, or
+    /// that something must be decoded for them.
+    pub(super) fn reason(&self, question: &Question) -> Option<String> {
+        self.reason_in(self.range(question))
+    }
+
+    fn reason_in(&self, range: Range<u64>) -> Option<String> {
+        let mut position = range.start;
+        while position < range.end {
+            let pcluster = match self.at(position) {
+                Err(error) => return Some(format!("map of a compressed file: {error}")),
+                Ok(pcluster) => pcluster,
+            };
+            let behind = pcluster.start.saturating_add(pcluster.len);
+            let reason = match &pcluster.data {
+                Data::Hole => None,
+                Data::Fragment { offset } => {
+                    let start = offset + position.saturating_sub(pcluster.start);
+                    let len = behind.min(range.end).saturating_sub(position);
+                    self.reason_of_fragment(start..start.saturating_add(len))
+                }
+                Data::Encoded(encoded) => match encoded.encoding {
+                    Encoding::Compressed(_) => Some("damaged compressed data".to_owned()),
+                    Encoding::Shifted | Encoding::Interlaced => None,
+                },
+            };
+            if reason.is_some() || behind <= position {
+                return reason;
+            }
+            position = behind;
+        }
+        None
+    }
+
+    fn reason_of_fragment(&self, range: Range<u64>) -> Option<String> {
+        let packed = self.sb.packed()?;
+        if !packed.layout.is_compressed() || packed.nid == self.inode.nid {
+            return None;
+        }
+        match Map::new(self.image, self.sb, packed.clone()) {
+            Err(error) => Some(format!("map of the packed inode: {error}")),
+            Ok(map) => map.reason_in(range),
+        }
+    }
+}
