@@ -136,3 +136,89 @@ impl<'a> Map<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use erodax_mutation::{
+        field::Structure,
+        places::{Place, SUPER_BLOCK},
+    };
+
+    const NID: u64 = 64;
+    const HEAD1: u64 = 1;
+    const NONHEAD: u64 = 2;
+
+    /// An image with one file of four blocks, whose lclusters have this type and these two numbers:
+    /// of a head, its block; of others, how far the heads before and behind them are.
+    fn image(lclusters: [(u64, u64, u64); 4]) -> Vec<u8> {
+        let mut image = vec![0; 8192];
+        SUPER_BLOCK.set(&mut image, "magic", 0xE0F5_E1E2);
+        SUPER_BLOCK.set(&mut image, "blkszbits", 9);
+        SUPER_BLOCK.set(&mut image, "blocks_lo", 16);
+        // There is LZ4.
+        SUPER_BLOCK.set(&mut image, "feature_incompat", 1);
+        let inode = Place {
+            structure: Structure::CompactInode,
+            offset: 2048,
+        };
+        // With a full index.
+        inode.set(&mut image, "i_format", 1 << 1);
+        inode.set(&mut image, "i_mode", 0o100_644);
+        inode.set(&mut image, "i_nb", 1);
+        inode.set(&mut image, "i_size", 2048);
+        for (number, (kind, low, high)) in lclusters.into_iter().enumerate() {
+            let lcluster = Place {
+                structure: Structure::LclusterIndex,
+                offset: 2096 + 8 * number,
+            };
+            lcluster.set(&mut image, "di_advise", kind);
+            lcluster.set(&mut image, "delta0", low);
+            lcluster.set(&mut image, "delta1", high);
+        }
+        image
+    }
+
+    fn ask<T>(image: &[u8], ask: impl FnOnce(Map<'_>) -> T) -> T {
+        let sb = SuperBlock::read(image).unwrap();
+        let inode = Inode::read(image, &sb, NID).unwrap();
+        ask(Map::new(image, &sb, inode).unwrap())
+    }
+
+    const GOOD: [(u64, u64, u64); 4] = [
+        (HEAD1, 10, 0),
+        (NONHEAD, 1, 1),
+        (HEAD1, 11, 0),
+        (NONHEAD, 1, 1),
+    ];
+
+    #[test]
+    fn a_map_says_one_thing() {
+        let is_contradictory = |lclusters| {
+            ask(&image(lclusters), |map| {
+                map.is_contradictory(&Question::Page(0))
+            })
+        };
+        assert!(!is_contradictory(GOOD));
+        // The first extent ends with the file, but another one begins in it.
+        let mut long = GOOD;
+        long[1] = (NONHEAD, 1, 3);
+        assert!(is_contradictory(long));
+        // What follows the second head says that it is the first one's.
+        let mut other = GOOD;
+        other[3] = (NONHEAD, 3, 1);
+        assert!(is_contradictory(other));
+    }
+
+    #[test]
+    fn errors_have_reasons() {
+        let reason = |lclusters| ask(&image(lclusters), |map| map.reason(&Question::Page(0)));
+        assert_eq!(reason(GOOD).unwrap(), "damaged compressed data");
+        let mut headless = GOOD;
+        headless[0] = (NONHEAD, 0, 1);
+        assert!(reason(headless).unwrap().ends_with("without a head"));
+        // Bytes as they are cannot be damaged.
+        let plain = [10, 11, 12, 13].map(|block| (0, block, 0));
+        assert_eq!(reason(plain), None);
+    }
+}
