@@ -188,8 +188,25 @@ impl Walks<'_> {
                 Some("a map that contradicts itself".to_owned())
             }
             Ok(map) if is_refused => map.reason(asked.question),
-            Ok(_) => None,
+            Ok(map) => self
+                .is_disputed(&map, asked.question)
+                .then(|| "a pcluster that two files store in different ways".to_owned()),
         }
+    }
+
+    /// Whether a map of some file contradicts this one.
+    fn is_disputed(&self, map: &Map<'_>, question: &Question) -> bool {
+        let attributes = self.stock.all().filter_map(|(_, question, answer)| {
+            (*question == Question::Attributes)
+                .then(|| nid(answer))
+                .flatten()
+        });
+        let packed = self.image.sb.as_ref().ok().and_then(SuperBlock::packed);
+        let mut nids = attributes.chain(packed.map(|packed| packed.nid));
+        nids.any(|nid| {
+            let other = self.image.map(nid);
+            matches!(other, Some(Ok(other)) if map.disagrees(question, &other))
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use erodax_format::{
     inode::Inode,
-    pcluster::{Cursor, Data, Encoding, MapHeader, Pcluster},
+    pcluster::{Cursor, Data, Encoded, Encoding, MapHeader, Pcluster},
     superblock::SuperBlock,
     Result,
 };
@@ -18,6 +18,10 @@ const PAGE_SIZE: u64 = 4096;
 const STEP: u64 = 512;
 /// How far readahead goes: to get at a page, a driver may look at the map so far before and behind it.
 const AROUND: u64 = 128 << 10;
+
+/// What a folio has at most that is made for the few pages that are asked for. It is read as a whole or
+/// not at all.
+const FOLIO_SIZE: u64 = 32 << 10;
 
 /// A compressed file of an image.
 pub(super) struct Map<'a> {
@@ -91,10 +95,46 @@ impl<'a> Map<'a> {
         })
     }
 
+    /// Whether the bytes that a question is about are in a pcluster of which this or another map says
+    /// that it is stored in another way.
+    pub(super) fn disagrees(&self, question: &Question, other: &Map<'_>) -> bool {
+        let others = other.encoded(0..other.inode.size.min(AROUND));
+        self.encoded(self.range(question)).iter().any(|ours| {
+            let mut others = others.iter();
+            others.any(|theirs| theirs.place == ours.place && is_unlike(ours, theirs))
+        })
+    }
+
+    /// The pclusters with data of a range, as far as there is no error.
+    fn encoded(&self, range: Range<u64>) -> Vec<Encoded> {
+        let mut found = Vec::new();
+        let mut position = range.start;
+        while position < range.end {
+            let Ok(pcluster) = self.at(position) else {
+                break;
+            };
+            if let Data::Encoded(encoded) = pcluster.data {
+                found.push(encoded);
+            }
+            position = pcluster
+                .start
+                .saturating_add(pcluster.len)
+                .max(position + 1);
+        }
+        found
+    }
+
     /// Why the bytes that a question is about cannot be had, as far as maps say it: their error, or
-    /// that something must be decoded for them.
+    /// that something must be decoded for them, or for others in the same folio.
     pub(super) fn reason(&self, question: &Question) -> Option<String> {
-        self.reason_in(self.range(question))
+        let range = self.range(question);
+        let start = range.start - range.start % FOLIO_SIZE;
+        let end = start.saturating_add(FOLIO_SIZE).min(self.inode.size);
+        let around = || {
+            self.reason_in(start..end)
+                .map(|_| "damage in the same folio".to_owned())
+        };
+        self.reason_in(range).or_else(around)
     }
 
     fn reason_in(&self, range: Range<u64>) -> Option<String> {
@@ -135,6 +175,11 @@ impl<'a> Map<'a> {
             Ok(map) => map.reason_in(range),
         }
     }
+}
+
+/// Whether it is not the same data, or not to be decoded alike.
+fn is_unlike(one: &Encoded, other: &Encoded) -> bool {
+    one.len != other.len || one.encoding != other.encoding
 }
 
 #[cfg(test)]
@@ -208,6 +253,21 @@ mod tests {
         let mut other = GOOD;
         other[3] = (NONHEAD, 3, 1);
         assert!(is_contradictory(other));
+    }
+
+    #[test]
+    fn pclusters_are_stored_in_one_way() {
+        let disagree = |one, other| {
+            let image = [image(one), image(other)];
+            ask(&image[0], |one| {
+                ask(&image[1], |other| one.disagrees(&Question::Page(0), &other))
+            })
+        };
+        assert!(!disagree(GOOD, GOOD));
+        let mut plain = [10, 12, 13, 14].map(|block| (0, block, 0));
+        assert!(disagree(GOOD, plain));
+        plain[0].1 = 9;
+        assert!(!disagree(GOOD, plain));
     }
 
     #[test]
