@@ -65,20 +65,26 @@ impl<'a> Map<'a> {
     pub(super) fn is_contradictory(&self, question: &Question) -> bool {
         let Range { start, end } = self.range(question);
         let end = end.saturating_add(AROUND).min(self.inode.size);
-        let first = self.at(start.saturating_sub(AROUND));
-        let mut position = first.map_or(start, |first| first.start);
+        let start = start.saturating_sub(AROUND);
+        let mut position = self.at(start).map_or(start, |first| first.start);
+        // Where the last pcluster ends that was found.
+        let mut known = position;
         while position < end {
             let Ok(pcluster) = self.at(position) else {
-                return false;
+                // Later bytes may lead to pclusters before this one.
+                position = (position + 1).next_multiple_of(STEP);
+                continue;
             };
+            let follows = known..=position;
             let behind = pcluster.start.saturating_add(pcluster.len);
-            if pcluster.start != position || behind <= position {
+            if !follows.contains(&pcluster.start) || behind <= position {
                 return true;
             }
             if self.differs(&pcluster, position..behind.min(end)) {
                 return true;
             }
             position = behind;
+            known = behind;
         }
         false
     }

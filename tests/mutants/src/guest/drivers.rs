@@ -131,6 +131,7 @@ impl Drivers {
         seed: u64,
         options: &str,
     ) -> Result<Transcript> {
+        self.tools.renew(seed);
         if self.mode != Mode::CarveOut {
             return mounted(ERODAX, PMEM, options, &mut self.tools);
         }
@@ -139,7 +140,8 @@ impl Drivers {
         mounted(ERODAX, device, &options, &mut self.tools)
     }
 
-    pub(super) fn walk_stock(&mut self) -> Result<Transcript> {
+    pub(super) fn walk_stock(&mut self, seed: u64) -> Result<Transcript> {
+        self.tools.renew(seed);
         mounted("erofs", DISK, "", &mut self.tools)
     }
 }

@@ -7,7 +7,7 @@ use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 use anyhow::Result;
 use erodax_agent::guest::{
     calls::extents,
-    mapping::{MapFlags, Mapping, ProtFlags, PAGE},
+    mapping::{Advice, MapFlags, Mapping, ProtFlags, PAGE},
 };
 use rustix::{
     fs::{memfd_create, open, seek, MemfdFlags, Mode, OFlags, SeekFrom},
@@ -29,6 +29,8 @@ const PAGE_SIZE: u64 = PAGE as u64;
 pub(super) struct Copy {
     file: File,
     page: Vec<u8>,
+    /// A mutant's seed, which decides on what has no reason of its own.
+    pub(super) seed: u64,
 }
 
 impl Copy {
@@ -36,6 +38,7 @@ impl Copy {
         Ok(Self {
             file: memfd_create("page", MemfdFlags::CLOEXEC)?.into(),
             page: vec![0; PAGE],
+            seed: 0,
         })
     }
 
@@ -59,7 +62,8 @@ impl Copy {
     }
 
     /// Reads pages, and maps them, each before the next one: in different orders, so that what one
-    /// way leaves in the page cache does not always help the other.
+    /// way leaves in the page cache does not always help the other. Half of the mappings have nothing
+    /// read ahead for them.
     fn ask_pages(
         &mut self,
         file: &File,
@@ -70,7 +74,13 @@ impl Copy {
         let len = usize::try_from(part.end - part.start).map_or(usize::MAX, |pages| pages * PAGE);
         let start = part.start * PAGE_SIZE;
         let map = Mapping::new(file, start, len, ProtFlags::READ, MapFlags::SHARED);
-        let odd = size % 2 == 1;
+        let map = map.and_then(|mut map| {
+            if self.seed & 2 != 0 {
+                map.advise(0..len, Advice::Random)?;
+            }
+            Ok(map)
+        });
+        let odd = size.wrapping_add(self.seed) % 2 == 1;
         for page in part.clone() {
             for by_reading in [odd, !odd] {
                 if by_reading {

@@ -167,7 +167,7 @@ impl Guest<'_> {
 
     fn stock(&mut self, seed: u64) -> Result<Transcript> {
         self.begin(Phase::Stock)?;
-        let transcript = self.drivers.walk_stock();
+        let transcript = self.drivers.walk_stock(seed);
         self.listen(seed, true)?;
         transcript
     }

@@ -42,6 +42,11 @@ impl Tools {
         })
     }
 
+    /// For another mutant.
+    pub(super) fn renew(&mut self, seed: u64) {
+        self.copy.seed = seed;
+    }
+
     /// A list of names, or a value: `ask` says how long it is, or that it needs more room.
     fn xattr(
         &mut self,
