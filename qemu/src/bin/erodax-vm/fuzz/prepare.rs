@@ -23,7 +23,7 @@ const PMEM: &str = "memmap=16M!0x10000000";
 /// On a busy host, the check of the timer at the start of the kernel takes late interrupts for none.
 /// A task that does not come back ends the machine with a trace. Unmounting waits for grace
 /// periods, which take most of the time when they are not expedited. What guards against other
-/// programs and attackers costs a third of the rest, and the guest has neither. Memory that nobody
+/// programs and attackers costs a quarter of the rest, and the guest has neither. Memory that nobody
 /// clears shows what was not initialized. Kmemleak looks when it is asked to, which nobody does here;
 /// the stock kernel does not have it.
 const WORDS: [&str; 13] = [
