@@ -23,6 +23,14 @@ const EUCLEAN: i32 = 117;
 const ATTRIBUTE_SIZE: usize = 6;
 /// From this number on, the byte address of an inode does not fit into 64 bits.
 const WRAPS: u64 = 1 << 59;
+/// Marks the number of an inode in the metabox.
+const METABOX: u64 = 1 << 63;
+
+const FAR: &str = "the place of an inode wraps around";
+
+fn is_far(nid: u64) -> bool {
+    nid & !METABOX >= WRAPS
+}
 
 /// An answer that is not alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +63,11 @@ impl<'a> Image<'a> {
     fn is_short(&self) -> bool {
         let size = self.sb.as_ref().map(SuperBlock::size);
         size.is_ok_and(|size| usize::try_from(size).is_ok_and(|size| size < SIZE))
+    }
+
+    /// Whether the place of its root cannot be told.
+    fn has_far_root(&self) -> bool {
+        self.sb.as_ref().is_ok_and(|sb| is_far(sb.root_nid()))
     }
 
     fn has_metabox(&self) -> bool {
@@ -112,6 +125,7 @@ impl Walks<'_> {
             Question::Mount if self.image.is_cut_short() => {
                 "the image is shorter than its superblock says"
             }
+            Question::Mount if self.image.has_far_root() => FAR,
             Question::Mount => return None,
             _ if is_refused && self.image.is_short() => "behind the end that the superblock says",
             Question::Xattrs | Question::Xattr(_) if self.image.has_metabox() => {
@@ -131,8 +145,8 @@ impl Walks<'_> {
     }
 
     fn class_of_lookup(&self, asked: &Asked<'_>) -> Option<&'static str> {
-        if matches!(nid(asked.theirs), Some(nid) if nid >= WRAPS) {
-            return Some("the place of an inode wraps around");
+        if nid(asked.theirs).is_some_and(is_far) {
+            return Some(FAR);
         }
         if !self.is_link_whole(asked) {
             return Some("a link whose target is not what its size says");
@@ -176,8 +190,9 @@ impl Walks<'_> {
                 return Some("damage that stock meets at SEEK_HOLE only".to_owned());
             }
         }
-        let is_refused =
-            is_refused || matches!(asked.ours, Ok(Value::Numbers(numbers)) if numbers[0] < 0);
+        // Of the two searches of SEEK_HOLE and SEEK_DATA.
+        let is_refused = is_refused
+            || matches!(asked.ours, Ok(Value::Numbers(numbers)) if numbers.contains(&-i128::from(EUCLEAN)));
         if is_refused && matches!(theirs, Some(Ok(Value::Extents(extents))) if fragment(extents)) {
             return Some("a fragment outside the packed inode".to_owned());
         }
@@ -186,6 +201,9 @@ impl Walks<'_> {
             Err(error) => is_refused.then(|| format!("map of a compressed file: {error}")),
             Ok(map) if map.is_contradictory(asked.question) => {
                 Some("a map that contradicts itself".to_owned())
+            }
+            Ok(map) if map.has_hole_inside() => {
+                Some("a hole that begins inside an lcluster".to_owned())
             }
             Ok(map) if is_refused => map.reason(asked.question),
             Ok(map) => self
@@ -379,6 +397,25 @@ mod tests {
         let mount = |blocks| class(&image(blocks), Question::Mount, Ok(Value::Done), nothing());
         assert!(mount(full + 1).is_some());
         assert_eq!((mount(full), mount(full - 1)), (None, None));
+    }
+
+    #[test]
+    fn roots_may_be_too_far() {
+        let mount = |root| {
+            let mut image = image(u64::try_from(SIZE).unwrap() / 512);
+            // 48 bit.
+            SUPER_BLOCK.set(&mut image, "feature_incompat", 0x80);
+            SUPER_BLOCK.set(&mut image, "rootnid_8b", root);
+            class(
+                &image,
+                Question::Mount,
+                Ok(Value::Done),
+                (Question::Label, Err(1)),
+            )
+        };
+        assert!(mount(WRAPS).is_some());
+        assert!(mount(METABOX | WRAPS).is_some());
+        assert_eq!((mount(36), mount(METABOX | 36)), (None, None));
     }
 
     #[test]

@@ -10,12 +10,23 @@ use erodax_format::{
     superblock::SuperBlock,
     Result,
 };
+use erodax_mutation::{
+    field::Structure,
+    places::{Index, Place},
+};
 
 use crate::transcript::Question;
 
 const PAGE_SIZE: u64 = 4096;
 /// The smallest block: pclusters that are longer than their place begin at least that far apart.
 const STEP: u64 = 512;
+/// Bits of `i_format` and of `di_advise`, and the type of lclusters that are no heads.
+const FORMAT_EXTENDED: u64 = 1;
+const ADVISE_HOLE: u64 = 1 << 14;
+const ADVISE_TYPE: u64 = 3;
+const NONHEAD: u64 = 2;
+/// Elements of an index that are looked at.
+const MAX_ELEMENTS: usize = 4096;
 /// How far readahead goes: to get at a page, a driver may look at the map so far before and behind it.
 const AROUND: u64 = 128 << 10;
 
@@ -63,6 +74,9 @@ impl<'a> Map<'a> {
     /// Whether around what the question is about pclusters overlap, or some bytes are in one when
     /// looked for themselves, and in another when going from one pcluster to the next.
     pub(super) fn is_contradictory(&self, question: &Question) -> bool {
+        if self.is_unsorted() {
+            return true;
+        }
         let Range { start, end } = self.range(question);
         let end = end.saturating_add(AROUND).min(self.inode.size);
         let start = start.saturating_sub(AROUND);
@@ -87,6 +101,53 @@ impl<'a> Map<'a> {
             known = behind;
         }
         false
+    }
+
+    /// The elements of the index; none if it is not in the image as it is.
+    fn elements(&self) -> Vec<Place> {
+        let Ok(start) = self.sb.inode_offset(self.inode.nid) else {
+            return Vec::new();
+        };
+        let inode = Place {
+            structure: Structure::CompactInode,
+            offset: usize::try_from(start).unwrap_or(usize::MAX),
+        };
+        let Some(format) = inode.get(self.image, "i_format") else {
+            return Vec::new();
+        };
+        let structure = match format & FORMAT_EXTENDED {
+            0 => Structure::CompactInode,
+            _ => Structure::ExtendedInode,
+        };
+        let xattrs = usize::try_from(self.inode.xattr_size()).unwrap_or(usize::MAX);
+        let body = (inode.offset + structure.size()).saturating_add(xattrs);
+        let index = match self.inode.in_metabox() {
+            true => None,
+            false => Index::find(self.image, self.sb, &self.inode, body, MAX_ELEMENTS),
+        };
+        index.map_or_else(Vec::new, |index| index.elements)
+    }
+
+    /// Whether records of extents, among which a binary search is made, are not in their order.
+    fn is_unsorted(&self) -> bool {
+        let starts = self.elements().into_iter().filter_map(|place| {
+            let has_start = matches!(place.structure, Structure::Extent16 | Structure::Extent32);
+            has_start.then(|| place.get(self.image, "lstart_lo"))?
+        });
+        !starts.is_sorted_by(|one, next| one < next)
+    }
+
+    /// Whether some hole begins inside an lcluster.
+    pub(super) fn has_hole_inside(&self) -> bool {
+        self.elements().into_iter().any(|place| {
+            let number = |name| match place.structure {
+                Structure::LclusterIndex => place.get(self.image, name).unwrap_or(0),
+                _ => 0,
+            };
+            let advise = number("di_advise");
+            let is_head = advise & ADVISE_TYPE != NONHEAD;
+            is_head && advise & ADVISE_HOLE != 0 && number("di_clusterofs") != 0
+        })
     }
 
     /// Whether some byte of a range is not in the pcluster.
@@ -191,14 +252,10 @@ fn is_unlike(one: &Encoded, other: &Encoded) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use erodax_mutation::{
-        field::Structure,
-        places::{Place, SUPER_BLOCK},
-    };
+    use erodax_mutation::places::SUPER_BLOCK;
 
     const NID: u64 = 64;
     const HEAD1: u64 = 1;
-    const NONHEAD: u64 = 2;
 
     /// An image with one file of four blocks, whose lclusters have this type and these two numbers:
     /// of a head, its block; of others, how far the heads before and behind them are.
@@ -274,6 +331,42 @@ mod tests {
         assert!(disagree(GOOD, plain));
         plain[0].1 = 9;
         assert!(!disagree(GOOD, plain));
+    }
+
+    #[test]
+    fn holes_begin_with_their_lclusters() {
+        let mut image = image(GOOD);
+        assert!(!ask(&image, |map| map.has_hole_inside()));
+        let head = Place {
+            structure: Structure::LclusterIndex,
+            offset: 2096 + 16,
+        };
+        head.set(&mut image, "di_advise", HEAD1 | ADVISE_HOLE);
+        assert!(!ask(&image, |map| map.has_hole_inside()));
+        head.set(&mut image, "di_clusterofs", 5);
+        assert!(ask(&image, |map| map.has_hole_inside()));
+    }
+
+    #[test]
+    fn records_are_sorted() {
+        let mut image = image(GOOD);
+        let header = Place {
+            structure: Structure::MapHeader,
+            offset: 2080,
+        };
+        // Two records of 16 bytes.
+        header.set(&mut image, "h_advise", 1 | (2 << 1));
+        header.set(&mut image, "h_fragmentoff", 2);
+        let records = [2096, 2112].map(|offset| Place {
+            structure: Structure::Extent16,
+            offset,
+        });
+        for (record, start) in records.iter().zip([0, 512]) {
+            record.set(&mut image, "lstart_lo", start);
+        }
+        assert!(!ask(&image, |map| map.is_unsorted()));
+        records[1].set(&mut image, "lstart_lo", 0);
+        assert!(ask(&image, |map| map.is_unsorted()));
     }
 
     #[test]
