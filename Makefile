@@ -43,8 +43,9 @@ test-debug: ## Those on a kernel that checks itself: KASAN, lockdep, fault injec
 test-host: crates erofs-utils ## The tests that need neither a kernel nor a virtual machine
 	$(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
 
-# In virtual machines: GUEST=1 has erodax serve mutated images, GUEST=compare the kernel's own EROFS as well.
-fuzz_guest = $(enter) $(static)/erodax-vm fuzz $(if $(filter compare,$(GUEST)),--compare) \
+# In virtual machines: GUEST=1 has erodax serve mutated images on pmem, GUEST=carve-out in memory of its own,
+# GUEST=compare the kernel's own EROFS as well.
+fuzz_guest = $(enter) $(static)/erodax-vm fuzz $(if $(filter compare carve-out,$(GUEST)),--$(GUEST)) \
 	$(if $(SEED),--seed $(SEED)) $(if $(IMAGES),--images $(IMAGES)) $(if $(SECONDS),--seconds $(SECONDS)) \
 	$(if $(INPUT),--input $(INPUT)) $(ARGS)
 

@@ -108,7 +108,8 @@ unsafe fn together<T: FileSystem>(inode: *mut bindings::inode, wanted: Range<u64
     start.min(wanted.start)..end.max(wanted.end.min(last))
 }
 
-/// Fills folios of a file of `T` and unlocks them.
+/// Fills folios of a file of `T` and unlocks them; the error is that of the folios that somebody
+/// waits for.
 ///
 /// # Safety
 ///
@@ -126,7 +127,17 @@ unsafe fn fill<T: FileSystem, F: Folios>(folios: F) -> Result {
             InodeCell::<T>::data(inode),
         )
     };
-    fs.fill(data, &mut writer)
+    let wanted = writer.folios.wanted();
+    let mut filled = fs.fill(data, &mut writer);
+    if filled.is_err() && writer.position() < wanted.start {
+        // What is damaged before them is not missing from them.
+        writer.skip_to(wanted.start);
+        filled = fs.fill(data, &mut writer);
+    }
+    match filled {
+        Err(_) if writer.position() >= wanted.end => Ok(()),
+        filled => filled,
+    }
 }
 
 /// First byte of the file in a folio, and the one behind its last.
@@ -158,6 +169,9 @@ pub(super) trait Folios {
     /// Byte of the file behind the last one.
     fn end(&self) -> u64;
 
+    /// Which bytes of the file somebody waits for.
+    fn wanted(&self) -> Range<u64>;
+
     /// The next one; null if there is none. It is the caller's to be unlocked.
     fn next(&mut self) -> *mut bindings::folio;
 
@@ -181,6 +195,11 @@ impl Folios for Request {
         }
     }
 
+    fn wanted(&self) -> Range<u64> {
+        // No more those in front than others.
+        0..self.end()
+    }
+
     fn next(&mut self) -> *mut bindings::folio {
         // SAFETY: Valid by the invariant.
         unsafe { bindings::erodax_readahead_folio(self.0) }
@@ -199,6 +218,7 @@ impl Folios for Request {
 /// `wanted` have a reference of ours.
 struct Together {
     wanted: *mut bindings::folio,
+    wanted_range: Range<u64>,
     mapping: *mut bindings::address_space,
     pages: Range<u64>,
 }
@@ -211,9 +231,11 @@ impl Together {
         // SAFETY: By the caller's promise.
         let (mapping, pages) =
             unsafe { (bindings::erodax_folio_mapping(wanted), pages_of(wanted)) };
+        let page = PAGE_SIZE as u64;
         // INVARIANT: By the caller's promise.
         Self {
             wanted,
+            wanted_range: pages.start * page..pages.end * page,
             mapping,
             pages,
         }
@@ -243,6 +265,10 @@ impl Together {
 impl Folios for Together {
     fn end(&self) -> u64 {
         self.pages.end * PAGE_SIZE as u64
+    }
+
+    fn wanted(&self) -> Range<u64> {
+        self.wanted_range.clone()
     }
 
     fn next(&mut self) -> *mut bindings::folio {
@@ -302,6 +328,17 @@ impl<F: Folios> FolioWriter<F> {
             end,
             folio,
             written: 0,
+        }
+    }
+
+    /// Goes on with the folio that begins at this byte of the file, or the first one behind it; those
+    /// before it stay as they are.
+    fn skip_to(&mut self, start: u64) {
+        while !self.folio.is_null() && self.position() - (self.written as u64) < start {
+            self.end_read(false);
+            // INVARIANT: Folios are such ones.
+            self.folio = self.folios.next();
+            self.written = 0;
         }
     }
 

@@ -3,7 +3,15 @@
 //! What the kernel's own EROFS serves, erodax must serve alike: what it refuses, erodax may refuse
 //! or serve. The exceptions have a class each, by a rule; `docs/fuzzing.md` says why.
 
-use erodax_format::{inode::Inode, superblock::SuperBlock, Error};
+mod map;
+
+use erodax_format::{
+    inode::Inode,
+    superblock::SuperBlock,
+    xattr::{Prefixes, Xattrs, NAME_MAX},
+    Error,
+};
+use map::Map;
 
 use crate::{
     images::SIZE,
@@ -15,12 +23,20 @@ const EUCLEAN: i32 = 117;
 const ATTRIBUTE_SIZE: usize = 6;
 /// From this number on, the byte address of an inode does not fit into 64 bits.
 const WRAPS: u64 = 1 << 59;
+/// Marks the number of an inode in the metabox.
+const METABOX: u64 = 1 << 63;
+
+const FAR: &str = "the place of an inode wraps around";
+
+fn is_far(nid: u64) -> bool {
+    nid & !METABOX >= WRAPS
+}
 
 /// An answer that is not alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Its class; `None` if nobody knows why.
-    pub class: Option<&'static str>,
+    pub class: Option<String>,
     /// What was asked, and both answers.
     pub text: String,
 }
@@ -49,13 +65,40 @@ impl<'a> Image<'a> {
         size.is_ok_and(|size| usize::try_from(size).is_ok_and(|size| size < SIZE))
     }
 
+    /// Whether the place of its root cannot be told.
+    fn has_far_root(&self) -> bool {
+        self.sb.as_ref().is_ok_and(|sb| is_far(sb.root_nid()))
+    }
+
     fn has_metabox(&self) -> bool {
         self.sb.as_ref().is_ok_and(|sb| sb.metabox().is_ok())
     }
 
-    fn is_compressed(&self, nid: u64) -> bool {
-        let inode = self.sb.as_ref().map(|sb| Inode::read(self.bytes, sb, nid));
-        matches!(inode, Ok(Ok(inode)) if inode.layout.is_compressed())
+    /// The map of a compressed inode; `None` if there is no such inode.
+    fn map(&self, nid: u64) -> Option<Result<Map<'_>, Error>> {
+        let sb = self.sb.as_ref().ok()?;
+        let inode = Inode::read(self.bytes, sb, nid).ok()?;
+        let is_compressed = inode.layout.is_compressed();
+        is_compressed.then(|| Map::new(self.bytes, sb, inode))
+    }
+
+    /// Why not all xattrs of an inode can be read.
+    fn xattr_error(&self, nid: u64) -> Option<Error> {
+        let sb = self.sb.as_ref().ok()?;
+        let inode = Inode::read(self.bytes, sb, nid).ok()?;
+        let prefixes: Vec<_> = Prefixes::new(self.bytes, sb)
+            .map_while(Result::ok)
+            .collect();
+        let xattrs = Xattrs::new(self.bytes, sb, &prefixes);
+        let (mut name, mut value) = ([0; NAME_MAX], vec![0; 1 << 16]);
+        let read = xattrs.list(&inode).and_then(|mut list| {
+            while let Some(entry) = list.next(&xattrs)? {
+                xattrs.copy_name(&entry, &mut name)?;
+                xattrs.copy_value(&entry, &mut value)?;
+            }
+            Ok(())
+        });
+        read.err()
     }
 }
 
@@ -76,31 +119,34 @@ struct Walks<'a> {
 
 impl Walks<'_> {
     /// The class of a difference.
-    fn class(&self, asked: &Asked<'_>) -> Option<&'static str> {
+    fn class(&self, asked: &Asked<'_>) -> Option<String> {
         let is_refused = asked.ours.is_err();
-        match asked.question {
+        let class = match asked.question {
             Question::Mount if self.image.is_cut_short() => {
-                return Some("the image is shorter than its superblock says");
+                "the image is shorter than its superblock says"
             }
+            Question::Mount if self.image.has_far_root() => FAR,
             Question::Mount => return None,
-            _ if is_refused && self.image.is_short() => {
-                return Some("behind the end that the superblock says");
-            }
+            _ if is_refused && self.image.is_short() => "behind the end that the superblock says",
             Question::Xattrs | Question::Xattr(_) if self.image.has_metabox() => {
-                return Some("shared xattrs outside the metabox");
+                "shared xattrs outside the metabox"
             }
-            Question::Xattrs | Question::Xattr(_) if asked.ours == &Err(EUCLEAN) => {
-                return Some("damaged xattrs");
-            }
-            Question::Attributes if is_refused => return self.class_of_lookup(asked),
-            _ => {}
-        }
-        self.class_of_data(asked, is_refused)
+            Question::Xattrs | Question::Xattr(_) => return self.class_of_xattrs(asked),
+            Question::Attributes if is_refused => self.class_of_lookup(asked)?,
+            _ => return self.class_of_data(asked, is_refused),
+        };
+        Some(class.to_owned())
+    }
+
+    fn class_of_xattrs(&self, asked: &Asked<'_>) -> Option<String> {
+        let attributes = self.stock.answer(asked.path, &Question::Attributes)?;
+        let error = self.image.xattr_error(nid(attributes)?)?;
+        (asked.ours == &Err(EUCLEAN)).then(|| format!("xattrs: {error}"))
     }
 
     fn class_of_lookup(&self, asked: &Asked<'_>) -> Option<&'static str> {
-        if matches!(nid(asked.theirs), Some(nid) if nid >= WRAPS) {
-            return Some("the place of an inode wraps around");
+        if nid(asked.theirs).is_some_and(is_far) {
+            return Some(FAR);
         }
         if !self.is_link_whole(asked) {
             return Some("a link whose target is not what its size says");
@@ -124,7 +170,7 @@ impl Walks<'_> {
         }
     }
 
-    fn class_of_data(&self, asked: &Asked<'_>, is_refused: bool) -> Option<&'static str> {
+    fn class_of_data(&self, asked: &Asked<'_>, is_refused: bool) -> Option<String> {
         let [ours, theirs] =
             [self.ours, self.stock].map(|walk| walk.answer(asked.path, &Question::Extents));
         let fragment = |extents: &Vec<[u64; 4]>| extents.iter().any(|extent| extent[1] == 0);
@@ -132,28 +178,53 @@ impl Walks<'_> {
             (asked.question, ours, theirs)
         {
             if differ_behind_the_device(ours, theirs) {
-                return Some("an address behind the device");
+                return Some("an address behind the device".to_owned());
+            }
+            let attributes = self.stock.answer(asked.path, &Question::Attributes)?;
+            if differ_behind_the_end(ours, theirs, number(attributes, ATTRIBUTE_SIZE)?) {
+                return Some("an extent that goes on behind the end of its file".to_owned());
             }
         }
         if let Question::Seek = asked.question {
             if matches!(asked.theirs, Ok(Value::Numbers(numbers)) if numbers[0] < 0) {
-                return Some("damage that stock meets at SEEK_HOLE only");
+                return Some("damage that stock meets at SEEK_HOLE only".to_owned());
             }
         }
-        let is_refused =
-            is_refused || matches!(asked.ours, Ok(Value::Numbers(numbers)) if numbers[0] < 0);
+        // Of the two searches of SEEK_HOLE and SEEK_DATA.
+        let is_refused = is_refused
+            || matches!(asked.ours, Ok(Value::Numbers(numbers)) if numbers.contains(&-i128::from(EUCLEAN)));
         if is_refused && matches!(theirs, Some(Ok(Value::Extents(extents))) if fragment(extents)) {
-            return Some("a fragment outside the packed inode");
+            return Some("a fragment outside the packed inode".to_owned());
         }
         let nid = nid(self.stock.answer(asked.path, &Question::Attributes)?)?;
-        if !self.image.is_compressed(nid) {
-            return None;
+        match self.image.map(nid)? {
+            Err(error) => is_refused.then(|| format!("map of a compressed file: {error}")),
+            Ok(map) if map.is_contradictory(asked.question) => {
+                Some("a map that contradicts itself".to_owned())
+            }
+            Ok(map) if map.has_hole_inside() => {
+                Some("a hole that begins inside an lcluster".to_owned())
+            }
+            Ok(map) if is_refused => map.reason(asked.question),
+            Ok(map) => self
+                .is_disputed(&map, asked.question)
+                .then(|| "a pcluster that two files store in different ways".to_owned()),
         }
-        if is_refused {
-            return Some("damaged compressed data");
-        }
-        matches!((ours, theirs), (Some(Ok(ours)), Some(Ok(theirs))) if ours != theirs)
-            .then_some("a map of lclusters that contradicts itself")
+    }
+
+    /// Whether a map of some file contradicts this one.
+    fn is_disputed(&self, map: &Map<'_>, question: &Question) -> bool {
+        let attributes = self.stock.all().filter_map(|(_, question, answer)| {
+            (*question == Question::Attributes)
+                .then(|| nid(answer))
+                .flatten()
+        });
+        let packed = self.image.sb.as_ref().ok().and_then(SuperBlock::packed);
+        let mut nids = attributes.chain(packed.map(|packed| packed.nid));
+        nids.any(|nid| {
+            let other = self.image.map(nid);
+            matches!(other, Some(Ok(other)) if map.disagrees(question, &other))
+        })
     }
 }
 
@@ -173,12 +244,34 @@ fn differ_behind_the_device(ours: &Value, theirs: &Value) -> bool {
         })
 }
 
-/// The inode's number in an answer about attributes.
-fn nid(attributes: &Answer) -> Option<u64> {
+/// Whether extents are alike but for the last one, which ends with the file, and in stock's behind
+/// it.
+fn differ_behind_the_end(ours: &Value, theirs: &Value, size: u64) -> bool {
+    let (Value::Extents(ours), Value::Extents(theirs)) = (ours, theirs) else {
+        return false;
+    };
+    let (Some((our_last, ours)), Some((their_last, theirs))) =
+        (ours.split_last(), theirs.split_last())
+    else {
+        return false;
+    };
+    let [logical, physical, length, flags] = *their_last;
+    ours == theirs
+        && logical.saturating_add(length) > size
+        && *our_last == [logical, physical, size.saturating_sub(logical), flags]
+}
+
+/// One of the numbers in an answer about attributes.
+fn number(attributes: &Answer, which: usize) -> Option<u64> {
     match attributes {
-        Ok(Value::Numbers(numbers)) => u64::try_from(*numbers.first()?).ok(),
+        Ok(Value::Numbers(numbers)) => u64::try_from(*numbers.get(which)?).ok(),
         _ => None,
     }
+}
+
+/// The inode's number.
+fn nid(attributes: &Answer) -> Option<u64> {
+    number(attributes, 0)
 }
 
 /// Compares what two drivers have answered about one image.
@@ -275,11 +368,11 @@ mod tests {
         question: Question,
         theirs: Answer,
         more: (Question, Answer),
-    ) -> Option<&'static str> {
+    ) -> Option<String> {
         let file = "./a";
         let stock = transcript(&[(file, question.clone(), theirs), (file, more.0, more.1)]);
         let ours = transcript(&[(file, question, Err(EUCLEAN))]);
-        find(&Image::new(image), &stock, &ours)[0].class
+        find(&Image::new(image), &stock, &ours)[0].class.clone()
     }
 
     /// An image whose superblock says this many blocks of 512 bytes.
@@ -300,10 +393,29 @@ mod tests {
             class(&image(blocks), Question::Page(0), content, nothing())
         };
         assert!(page(full - 1).is_some());
-        assert_eq!([page(full), page(full + 1)], [None; 2]);
+        assert_eq!((page(full), page(full + 1)), (None, None));
         let mount = |blocks| class(&image(blocks), Question::Mount, Ok(Value::Done), nothing());
         assert!(mount(full + 1).is_some());
-        assert_eq!([mount(full), mount(full - 1)], [None; 2]);
+        assert_eq!((mount(full), mount(full - 1)), (None, None));
+    }
+
+    #[test]
+    fn roots_may_be_too_far() {
+        let mount = |root| {
+            let mut image = image(u64::try_from(SIZE).unwrap() / 512);
+            // 48 bit.
+            SUPER_BLOCK.set(&mut image, "feature_incompat", 0x80);
+            SUPER_BLOCK.set(&mut image, "rootnid_8b", root);
+            class(
+                &image,
+                Question::Mount,
+                Ok(Value::Done),
+                (Question::Label, Err(1)),
+            )
+        };
+        assert!(mount(WRAPS).is_some());
+        assert!(mount(METABOX | WRAPS).is_some());
+        assert_eq!((mount(36), mount(METABOX | 36)), (None, None));
     }
 
     #[test]
@@ -336,6 +448,16 @@ mod tests {
         assert!(link(Err(5)).is_some());
         assert!(link(Ok(Value::Bytes(vec![1]))).is_some());
         assert_eq!(link(Ok(Value::Bytes(vec![1, 2]))), None);
+    }
+
+    #[test]
+    fn extents_end_with_their_file() {
+        let extents = |len| Value::Extents(vec![[0, 512, 4096, 0], [4096, 1024, len, 1]]);
+        assert!(differ_behind_the_end(&extents(4), &extents(9), 4100));
+        assert!(!differ_behind_the_end(&extents(3), &extents(9), 4100));
+        assert!(!differ_behind_the_end(&extents(4), &extents(4), 4100));
+        let other = Value::Extents(vec![[0, 512, 4095, 0], [4096, 1024, 9, 1]]);
+        assert!(!differ_behind_the_end(&extents(4), &other, 4100));
     }
 
     #[test]

@@ -10,6 +10,9 @@ pub const SEEDS: &str = "/seeds";
 /// Where it finds an image that is to be used as it is, if there is one.
 pub const INPUT: &str = "/input";
 
+/// Where the memory begins that the kernel is told not to use, for [`Mode::CarveOut`]: 16 MiB.
+pub const CARVE_OUT: u64 = 0x1800_0000;
+
 const MODE: &str = "mutants.mode=";
 const FIRST: &str = "mutants.first=";
 const COUNT: &str = "mutants.count=";
@@ -19,8 +22,27 @@ const COUNT: &str = "mutants.count=";
 pub enum Mode {
     /// erodax alone, with whatever mount options the seed says.
     Erodax,
+    /// The same, and the images lie in a carve-out instead of on a pmem device.
+    CarveOut,
     /// The kernel's own EROFS twice, and erodax, whose answers are compared.
     Compare,
+}
+
+impl Mode {
+    const ALL: [Self; 3] = [Self::Erodax, Self::CarveOut, Self::Compare];
+
+    /// What it is called on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Erodax => "erodax",
+            Self::CarveOut => "carve-out",
+            Self::Compare => "compare",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// A machine's task.
@@ -37,12 +59,8 @@ pub struct Plan {
 impl Plan {
     /// Its words on the kernel command line.
     pub fn words(&self) -> Vec<String> {
-        let mode = match self.mode {
-            Mode::Erodax => "erodax",
-            Mode::Compare => "compare",
-        };
         vec![
-            format!("{MODE}{mode}"),
+            format!("{MODE}{}", self.mode.name()),
             format!("{FIRST}{}", self.first),
             format!("{COUNT}{}", self.count),
         ]
@@ -59,11 +77,7 @@ impl Plan {
             found.with_context(|| format!("no {name} on the kernel command line"))
         };
         Ok(Self {
-            mode: match value(MODE)? {
-                "erodax" => Mode::Erodax,
-                "compare" => Mode::Compare,
-                other => anyhow::bail!("{MODE}{other} is neither `erodax` nor `compare`"),
-            },
+            mode: Mode::of(value(MODE)?).context("an unknown mode")?,
             first: value(FIRST)?.parse().context(FIRST)?,
             count: value(COUNT)?.parse().context(COUNT)?,
         })
@@ -76,7 +90,7 @@ mod tests {
 
     #[test]
     fn plans_survive_the_command_line() {
-        for mode in [Mode::Erodax, Mode::Compare] {
+        for mode in Mode::ALL {
             let plan = Plan {
                 mode,
                 first: u64::MAX,

@@ -2,16 +2,16 @@
 
 //! The bytes of a regular file, in every way to get at them.
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
 use anyhow::Result;
 use erodax_agent::guest::{
     calls::extents,
-    mapping::{MapFlags, Mapping, ProtFlags, PAGE},
+    mapping::{Advice, MapFlags, Mapping, ProtFlags, PAGE},
 };
 use rustix::{
     fs::{memfd_create, open, seek, MemfdFlags, Mode, OFlags, SeekFrom},
-    io::pwrite,
+    io::{pwrite, Errno},
 };
 
 use super::walk::errno;
@@ -29,6 +29,8 @@ const PAGE_SIZE: u64 = PAGE as u64;
 pub(super) struct Copy {
     file: File,
     page: Vec<u8>,
+    /// A mutant's seed, which decides on what has no reason of its own.
+    pub(super) seed: u64,
 }
 
 impl Copy {
@@ -36,35 +38,61 @@ impl Copy {
         Ok(Self {
             file: memfd_create("page", MemfdFlags::CLOEXEC)?.into(),
             page: vec![0; PAGE],
+            seed: 0,
         })
     }
 
     /// Asks everything about a file.
-    pub(super) fn ask(&mut self, path: &str, transcript: &mut Transcript) {
+    pub(super) fn ask(&mut self, path: &str, size: u64, transcript: &mut Transcript) {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match open(path, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(error) => return transcript.note(path, Question::Open, Err(errno(error))),
         };
-        let size = file.metadata().map_or(0, |meta| meta.len());
         let mut note = |question, answer| transcript.note(path, question, answer);
         note(Question::Extents, mapped_extents(&file));
         note(Question::Seek, holes(&file));
         let pages = size.div_ceil(PAGE_SIZE);
         let last = pages.saturating_sub(LAST_PAGES).max(FIRST_PAGES)..pages;
-        // In different orders, so that what one way leaves in the page cache does not always help
-        // the other.
-        let odd = size % 2 == 1;
-        for page in (0..FIRST_PAGES.min(pages)).chain(last) {
+        for part in [0..FIRST_PAGES.min(pages), last] {
+            if !part.is_empty() {
+                self.ask_pages(&file, part, size, &mut note);
+            }
+        }
+    }
+
+    /// Reads pages, and maps them, each before the next one: in different orders, so that what one
+    /// way leaves in the page cache does not always help the other. Half of the mappings have nothing
+    /// read ahead for them.
+    fn ask_pages(
+        &mut self,
+        file: &File,
+        part: Range<u64>,
+        size: u64,
+        note: &mut impl FnMut(Question, Answer),
+    ) {
+        let len = usize::try_from(part.end - part.start).map_or(usize::MAX, |pages| pages * PAGE);
+        let start = part.start * PAGE_SIZE;
+        let map = Mapping::new(file, start, len, ProtFlags::READ, MapFlags::SHARED);
+        let map = map.and_then(|mut map| {
+            if self.seed & 2 != 0 {
+                map.advise(0..len, Advice::Random)?;
+            }
+            Ok(map)
+        });
+        let odd = size.wrapping_add(self.seed) % 2 == 1;
+        for page in part.clone() {
             for by_reading in [odd, !odd] {
                 if by_reading {
-                    note(Question::Page(page), self.read(&file, page));
-                } else {
-                    let (bytes, tail) = self.mapped(&file, page, size);
-                    note(Question::Mapped(page), bytes);
-                    if let Some(tail) = tail {
-                        note(Question::Tail, Ok(tail));
-                    }
+                    note(Question::Page(page), self.read(file, page));
+                    continue;
+                }
+                let rest = size - page * PAGE_SIZE;
+                let mapped = map.as_ref().map(|map| page_of(map, page - part.start));
+                let (bytes, tail) = self.mapped(mapped, rest);
+                note(Question::Mapped(page), bytes);
+                if let Some(tail) = tail {
+                    note(Question::Tail, Ok(tail));
                 }
             }
         }
@@ -76,11 +104,11 @@ impl Copy {
         read.map_err(|error| error.raw_os_error().unwrap_or(0))
     }
 
-    /// A page by a mapping, and if it is the last one, what follows the file's end in it.
-    fn mapped(&mut self, file: &File, page: u64, size: u64) -> (Answer, Option<Value>) {
-        let at = page * PAGE_SIZE;
-        let map = Mapping::new(file, at, PAGE, ProtFlags::READ, MapFlags::SHARED);
-        let copied = map.and_then(|map| pwrite(&self.file, map.bytes(), 0));
+    /// A mapped page, of which as much as `rest` is the file's, and if it is the last one, what
+    /// follows the file's end in it.
+    fn mapped(&mut self, page: Result<&[u8], &Errno>, rest: u64) -> (Answer, Option<Value>) {
+        let copied = page.map_err(|error| *error);
+        let copied = copied.and_then(|bytes| pwrite(&self.file, bytes, 0));
         let copied = copied.map_err(errno).and_then(|len| {
             let read = self.file.read_at(&mut self.page[..len], 0);
             read.map_err(|error| error.raw_os_error().unwrap_or(0))
@@ -88,18 +116,24 @@ impl Copy {
         match copied {
             Err(error) => (Err(error), None),
             Ok(len) => {
-                let end = usize::try_from(size - at).unwrap_or(PAGE).min(len);
-                let (file, rest) = self.page[..len].split_at(end);
-                let is_clean = rest.iter().all(|byte| *byte == 0);
+                let end = usize::try_from(rest).unwrap_or(PAGE).min(len);
+                let (file, behind) = self.page[..len].split_at(end);
+                let is_clean = behind.iter().all(|byte| *byte == 0);
                 let tail = match is_clean {
                     true => Value::Done,
-                    false => Value::Bytes(rest.to_vec()),
+                    false => Value::Bytes(behind.to_vec()),
                 };
-                let is_last = size - at <= PAGE_SIZE;
+                let is_last = rest <= PAGE_SIZE;
                 (Ok(Value::content(file)), is_last.then_some(tail))
             }
         }
     }
+}
+
+/// A page of a mapping.
+fn page_of(map: &Mapping, number: u64) -> &[u8] {
+    let start = usize::try_from(number).map_or(usize::MAX, |number| number * PAGE);
+    &map.bytes()[start..start + PAGE]
 }
 
 fn mapped_extents(file: &File) -> Answer {

@@ -3,6 +3,7 @@
 //! The init of a machine that serves mutants: makes one after the other, and powers off. If the
 //! kernel dies, this does too, and the harness knows by the last phase where.
 
+mod carve_out;
 mod drivers;
 mod file;
 mod walk;
@@ -78,14 +79,20 @@ fn run(port: &mut File) -> Result<()> {
             bytes: fs::read(INPUT)?,
             rng: Rng::with_seed(plan.first),
         };
-        guest.image(plan, plan.first, input)?;
+        guest.serve(plan, &[(plan.first, input)])?;
         return guest.finish(plan.first);
     }
     let seeds = Seeds::read(Path::new(SEEDS))?;
-    for number in 0..plan.count {
-        let seed = plan.first.wrapping_add(number);
-        guest.image(plan, seed, seeds.mutant(seed))?;
-        if (number + 1) % REPORTED == 0 {
+    let mut reported = 0;
+    let mut done = 0;
+    while done < plan.count {
+        let end = plan.count.min(done + guest.drivers.room());
+        let numbers = (done..end).map(|number| plan.first.wrapping_add(number));
+        let images: Vec<_> = numbers.map(|seed| (seed, seeds.mutant(seed))).collect();
+        guest.serve(plan, &images)?;
+        done = end;
+        if done - reported >= REPORTED {
+            reported = done;
             let progress = Record::Progress(guest.counts);
             guest.send(&progress)?;
         }
@@ -116,36 +123,42 @@ impl Guest<'_> {
         self.listen(last, false)
     }
 
-    fn image(&mut self, plan: Plan, seed: u64, mutant: Mutant) -> Result<()> {
-        self.begin(Phase::Image)?;
-        self.drivers.put(&mutant.bytes)?;
-        match plan.mode {
-            Mode::Erodax => self.alone(seed, mutant),
-            Mode::Compare => self.compare(seed, &Image::new(&mutant.bytes)),
+    /// Serves as many images as the drivers have room for.
+    fn serve(&mut self, plan: Plan, images: &[(u64, Mutant)]) -> Result<()> {
+        for (number, (seed, mutant)) in images.iter().enumerate() {
+            self.begin(Phase::Image)?;
+            if number == 0 {
+                self.drivers.put(images)?;
+            }
+            match plan.mode {
+                Mode::Erodax | Mode::CarveOut => self.alone(number, *seed, mutant)?,
+                Mode::Compare => self.compare(*seed, &Image::new(&mutant.bytes))?,
+            }
         }
+        Ok(())
     }
 
-    fn alone(&mut self, seed: u64, mut mutant: Mutant) -> Result<()> {
-        let options = match mutant.rng.u8(..8) {
+    fn alone(&mut self, number: usize, seed: u64, mutant: &Mutant) -> Result<()> {
+        let options = match mutant.rng.clone().u8(..8) {
             0..5 => "",
             5..7 => "dax=never",
             _ => "dax=always",
         };
-        self.erodax(seed, options)?;
+        self.erodax(number, seed, options)?;
         Ok(())
     }
 
     fn compare(&mut self, seed: u64, image: &Image<'_>) -> Result<()> {
         let stock = self.stock(seed)?;
         let again = self.stock(seed)?;
-        let ours = self.erodax(seed, "")?;
+        let ours = self.erodax(0, seed, "")?;
         if stock != again {
             return self.send(&Record::Fickle { seed });
         }
         for difference in difference::find(image, &stock, &ours) {
             self.send(&Record::Difference {
                 seed,
-                class: difference.class.map(str::to_owned),
+                class: difference.class,
                 text: difference.text,
             })?;
         }
@@ -154,14 +167,14 @@ impl Guest<'_> {
 
     fn stock(&mut self, seed: u64) -> Result<Transcript> {
         self.begin(Phase::Stock)?;
-        let transcript = self.drivers.walk_stock();
+        let transcript = self.drivers.walk_stock(seed);
         self.listen(seed, true)?;
         transcript
     }
 
-    fn erodax(&mut self, seed: u64, options: &str) -> Result<Transcript> {
+    fn erodax(&mut self, number: usize, seed: u64, options: &str) -> Result<Transcript> {
         self.begin(Phase::Erodax)?;
-        let transcript = self.drivers.walk_erodax(options);
+        let transcript = self.drivers.walk_erodax(number, seed, options);
         self.listen(seed, false)?;
         let transcript = transcript?;
         transcript.count(&mut self.counts);

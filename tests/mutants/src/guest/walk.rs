@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use erodax_agent::guest::{calls::label, mount::Detached};
 use rustix::{
     fs::{
-        fstatvfs, lgetxattr, llistxattr, lstat, open, readlink, statx, AtFlags, FileType, Mode,
-        OFlags, RawDir, StatxFlags, CWD,
+        fstatvfs, lgetxattr, llistxattr, lstat, makedev, open, readlink, statx, AtFlags, FileType,
+        Mode, OFlags, RawDir, StatxFlags, CWD,
     },
     io::Errno,
     process::fchdir,
@@ -25,9 +25,43 @@ const MAX_ENTRIES: usize = 96;
 const MAX_XATTRS: usize = 24;
 /// Room for the longest list of names, and for the longest value.
 const XATTR_ROOM: usize = 64 << 10;
+/// As much as most need: the kernel clears what it is offered.
+const XATTR_USUAL: usize = 512;
+
+/// What one walk after the other uses.
+pub(super) struct Tools {
+    room: Vec<u8>,
+    copy: file::Copy,
+}
+
+impl Tools {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            room: vec![0; XATTR_ROOM],
+            copy: file::Copy::new()?,
+        })
+    }
+
+    /// For another mutant.
+    pub(super) fn renew(&mut self, seed: u64) {
+        self.copy.seed = seed;
+    }
+
+    /// A list of names, or a value: `ask` says how long it is, or that it needs more room.
+    fn xattr(
+        &mut self,
+        ask: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    ) -> Result<Vec<u8>, i32> {
+        let len = match ask(&mut self.room[..XATTR_USUAL]) {
+            Err(Errno::RANGE) => ask(&mut self.room),
+            other => other,
+        };
+        len.map(|len| self.room[..len].to_vec()).map_err(errno)
+    }
+}
 
 /// Asks about all files of a mount.
-pub(super) fn walk(mount: &Detached, transcript: &mut Transcript) -> Result<()> {
+pub(super) fn walk(mount: &Detached, tools: &mut Tools, transcript: &mut Transcript) -> Result<()> {
     // Paths are shorter and need no place in the tree from the root itself.
     if let Err(error) = fchdir(mount) {
         transcript.note("", Question::Enter, Err(errno(error)));
@@ -36,8 +70,7 @@ pub(super) fn walk(mount: &Detached, transcript: &mut Transcript) -> Result<()> 
     let mut walk = Walk {
         transcript,
         unread: VecDeque::from([".".to_owned()]),
-        room: vec![0; XATTR_ROOM],
-        copy: file::Copy::new()?,
+        tools,
     };
     walk.filesystem();
     for _ in 0..MAX_FILES {
@@ -57,8 +90,7 @@ pub(super) fn errno(errno: Errno) -> i32 {
 struct Walk<'a> {
     transcript: &'a mut Transcript,
     unread: VecDeque<String>,
-    room: Vec<u8>,
-    copy: file::Copy,
+    tools: &'a mut Tools,
 }
 
 impl Walk<'_> {
@@ -83,13 +115,13 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: &str) {
-        let Some(kind) = self.attributes(path) else {
+        let Some((kind, size)) = self.attributes(path) else {
             return;
         };
         self.xattrs(path);
         match kind {
             FileType::Directory => self.directory(path),
-            FileType::RegularFile => self.copy.ask(path, self.transcript),
+            FileType::RegularFile => self.tools.copy.ask(path, size, self.transcript),
             FileType::Symlink => {
                 let target = readlink(path, Vec::new());
                 let target = target.map(|target| Value::Bytes(target.into_bytes()));
@@ -99,48 +131,49 @@ impl Walk<'_> {
         }
     }
 
-    fn attributes(&mut self, path: &str) -> Option<FileType> {
-        let stat = match lstat(path) {
+    /// The file's type and size.
+    fn attributes(&mut self, path: &str) -> Option<(FileType, u64)> {
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        let stat = match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {
             Ok(stat) => stat,
             Err(error) => {
                 self.note(path, Question::Attributes, Err(errno(error)));
                 return None;
             }
         };
-        let more = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME);
         let numbers = vec![
-            stat.st_ino.into(),
-            stat.st_mode.into(),
-            stat.st_nlink.into(),
-            stat.st_uid.into(),
-            stat.st_gid.into(),
-            stat.st_rdev.into(),
-            stat.st_size.into(),
-            stat.st_blksize.into(),
-            stat.st_blocks.into(),
-            stat.st_mtime.into(),
-            stat.st_mtime_nsec.into(),
-            more.map_or(0, |more| more.stx_mask.into()),
+            stat.stx_ino.into(),
+            stat.stx_mode.into(),
+            stat.stx_nlink.into(),
+            stat.stx_uid.into(),
+            stat.stx_gid.into(),
+            makedev(stat.stx_rdev_major, stat.stx_rdev_minor).into(),
+            stat.stx_size.into(),
+            stat.stx_blksize.into(),
+            stat.stx_blocks.into(),
+            stat.stx_mtime.tv_sec.into(),
+            stat.stx_mtime.tv_nsec.into(),
+            stat.stx_mask.into(),
         ];
         self.note(path, Question::Attributes, Ok(Value::Numbers(numbers)));
-        Some(FileType::from_raw_mode(stat.st_mode))
+        let kind = FileType::from_raw_mode(stat.stx_mode.into());
+        Some((kind, stat.stx_size))
     }
 
     fn xattrs(&mut self, path: &str) {
-        let names = match llistxattr(path, &mut self.room) {
-            Ok(len) => self.room[..len].to_vec(),
-            Err(error) => return self.note(path, Question::Xattrs, Err(errno(error))),
+        let names = match self.tools.xattr(|room| llistxattr(path, room)) {
+            Ok(names) => names,
+            Err(error) => return self.note(path, Question::Xattrs, Err(error)),
         };
         let known = [&b"user.absent"[..], b"security.selinux"];
-        let names = names.split_inclusive(|byte| *byte == 0);
-        let names: Vec<_> = names.filter_map(|name| name.strip_suffix(b"\0")).collect();
-        for name in names.iter().take(MAX_XATTRS).chain(&known) {
-            let value = lgetxattr(path, *name, &mut self.room);
-            let value = value.map(|len| Value::Bytes(self.room[..len].to_vec()));
+        let each = names.split_inclusive(|byte| *byte == 0);
+        let each: Vec<_> = each.filter_map(|name| name.strip_suffix(b"\0")).collect();
+        for name in each.iter().take(MAX_XATTRS).chain(&known) {
+            let value = self.tools.xattr(|room| lgetxattr(path, *name, room));
             let name = String::from_utf8_lossy(name).into_owned();
-            self.note(path, Question::Xattr(name), value.map_err(errno));
+            self.note(path, Question::Xattr(name), value.map(Value::Bytes));
         }
-        let names = names.join(&0);
+        let names = each.join(&0);
         self.note(path, Question::Xattrs, Ok(Value::Bytes(names)));
     }
 

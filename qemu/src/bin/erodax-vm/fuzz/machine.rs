@@ -241,7 +241,7 @@ impl Watch<'_> {
                 let file = self.save(seed)?;
                 let guest = match mode {
                     Mode::Erodax => "1",
-                    Mode::Compare => "compare",
+                    other => other.name(),
                 };
                 format!(
                     "the image is {}\nagain: make fuzz GUEST={guest} SEED={seed} IMAGES=1",

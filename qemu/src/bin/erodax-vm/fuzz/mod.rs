@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Serve each image by the kernel's own EROFS as well, and compare the answers.
     #[arg(long)]
     compare: bool,
+    /// Let the images lie in a carve-out, which erodax serves itself, instead of on a pmem device.
+    #[arg(long, conflicts_with = "compare")]
+    carve_out: bool,
     /// An image file to serve as it is, once.
     #[arg(long, conflicts_with_all = ["images", "seconds"])]
     input: Option<PathBuf>,
@@ -77,9 +80,10 @@ pub(crate) fn fuzz(arguments: &Arguments) -> Result<bool> {
     };
     let run = Run {
         host: &host,
-        mode: match arguments.compare {
-            true => Mode::Compare,
-            false => Mode::Erodax,
+        mode: match (arguments.compare, arguments.carve_out) {
+            (true, _) => Mode::Compare,
+            (_, true) => Mode::CarveOut,
+            _ => Mode::Erodax,
         },
         input: arguments.input.clone(),
         deadline: seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
