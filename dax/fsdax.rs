@@ -20,7 +20,7 @@ use crate::{
 use core::{
     ops::Deref,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use kernel::{
     error::{from_err_ptr, to_result},
@@ -481,16 +481,51 @@ impl Drop for Disk {
     }
 }
 
+/// Major number of the DAX core, while there is a [`Token`].
+static MAJOR: AtomicU32 = AtomicU32::new(0);
+
 /// Whether a device number is one of the DAX core's.
-pub(super) fn is_dax_number(number: bindings::dev_t) -> Result<bool> {
-    // The core does not tell its major number, but each DAX device has one of its numbers.
-    // SAFETY: Without operations any private data will do; nobody else gets to know the device.
-    unsafe {
-        let device = from_err_ptr(bindings::alloc_dax(ptr::null_mut(), ptr::null()))?;
-        let core = bindings::erodax_dax_number(device);
-        bindings::kill_dax(device);
-        bindings::put_dax(device);
-        Ok(super::device::major(core) == super::device::major(number))
+pub(super) fn is_dax_number(number: bindings::dev_t) -> bool {
+    super::device::major(number) == MAJOR.load(Ordering::Relaxed)
+}
+
+/// A DAX device of no memory, which nobody else gets to know, for what the DAX core does not
+/// offer otherwise: it tells the core's major number, and its end waits for calls of
+/// [`notify_failure`]. These may come as long as somebody has read a holder's operations, even if
+/// the holder has given up its claim meanwhile.
+///
+/// # Invariants
+///
+/// The pointer is a DAX device of ours, alive.
+pub(super) struct Token(NonNull<bindings::dax_device>);
+
+// SAFETY: The DAX core locks its devices.
+unsafe impl Send for Token {}
+// SAFETY: As above.
+unsafe impl Sync for Token {}
+
+impl Token {
+    /// To be called once, when the module is loaded, and kept until nothing can be mounted any more.
+    pub(super) fn new() -> Result<Self> {
+        // SAFETY: Without operations any private data will do.
+        let device = unsafe { from_err_ptr(bindings::alloc_dax(ptr::null_mut(), ptr::null()))? };
+        let device = NonNull::new(device).ok_or(EOPNOTSUPP)?;
+        // SAFETY: The device was just made.
+        let number = unsafe { bindings::erodax_dax_number(device.as_ptr()) };
+        MAJOR.store(super::device::major(number), Ordering::Relaxed);
+        // INVARIANT: Made above.
+        Ok(Self(device))
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant it is alive, and this is its only owner. Killing it waits for
+        // all who hold the DAX read lock, as those who call holders do.
+        unsafe {
+            bindings::kill_dax(self.0.as_ptr());
+            bindings::put_dax(self.0.as_ptr());
+        }
     }
 }
 
