@@ -34,11 +34,13 @@ pub(crate) struct Devices {
     devices: KVec<Pin<KBox<Device>>>,
     _class: sysfs::Class,
     _numbers: Numbers,
+    _token: fsdax::Token,
 }
 
 impl Devices {
     /// Makes devices of the regions, which nobody sees yet.
     pub(crate) fn create(regions: KVec<Arc<Region>>) -> Result<Self> {
+        let token = fsdax::Token::new()?;
         let numbers = Numbers::new(regions.len().try_into()?)?;
         let class = sysfs::Class::register()?;
         let mut devices = KVec::with_capacity(regions.len(), GFP_KERNEL)?;
@@ -51,6 +53,7 @@ impl Devices {
             devices,
             _class: class,
             _numbers: numbers,
+            _token: token,
         })
     }
 

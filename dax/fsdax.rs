@@ -20,7 +20,7 @@ use crate::{
 use core::{
     ops::Deref,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use kernel::{
     error::{from_err_ptr, to_result},
@@ -48,9 +48,9 @@ pub(super) fn init() {
 /// # Invariants
 ///
 /// 1. `device` is a DAX device, referenced, and claimed as `claim` says.
-/// 2. While the device is alive, `memory` is mapped in one piece, begins at byte `start` of the
-///    device, which is a multiple of the page size, and its first page is `first_pfn`. Whatever the
-///    lifetime of `memory` says, it is looked at only then.
+/// 2. While the device is alive and claimed, `memory` is mapped in one piece, begins at byte
+///    `start` of the device, which is a multiple of the page size, and its first page is
+///    `first_pfn`. Whatever the lifetime of `memory` says, it is looked at only then.
 /// 3. If `has_pages`, these pages were made for `fs/dax.c`, and as long as the device is alive
 ///    or pages are lent they stay.
 pub(super) struct FsDax {
@@ -239,15 +239,28 @@ impl FsDax {
         self.has_pages
     }
 
-    /// Whether the device goes or is gone.
+    /// Whether the device goes or is gone. The DAX core may end a claim without telling, if it was
+    /// made while the device went.
     pub(super) fn is_gone(&self) -> bool {
-        self.is_gone.load(Ordering::Acquire)
+        self.is_gone.load(Ordering::Acquire) || !self.is_claimed()
     }
 
     /// Makes the device stay; None if it is gone.
     #[cold]
     pub(super) fn alive(&self) -> Option<Alive> {
-        Alive::lock(self.device)
+        Alive::lock(self.device).filter(|_| self.is_claimed())
+    }
+
+    /// Whether the device is the one that was claimed. A character device that goes can come back
+    /// as the same `dax_device`, with other memory; the DAX core has ended all claims before.
+    fn is_claimed(&self) -> bool {
+        match &self.claim {
+            Claim::Disk { .. } => true,
+            // SAFETY: The device is referenced by invariant 1.
+            Claim::Holder(sb) => unsafe {
+                bindings::dax_holder(self.device.as_ptr()) == sb.as_ptr().cast()
+            },
+        }
     }
 
     /// What `fs/dax.c` may map of a run of the memory, from `position` in the file on: whole
@@ -328,15 +341,15 @@ impl Drop for FsDax {
     fn drop(&mut self) {
         self.wait_until_returned();
         let device = self.device.as_ptr();
-        match &self.claim {
-            // SAFETY: The reference is ours by invariant 1.
-            Claim::Disk { .. } => unsafe { bindings::fs_put_dax(device, ptr::null_mut()) },
-            Claim::Holder(sb) => {
-                let _guard = HOLDERS.lock();
-                // SAFETY: As above, and so is the claim.
-                unsafe { bindings::fs_put_dax(device, sb.as_ptr().cast()) };
-            }
-        }
+        let _guard = HOLDERS.lock();
+        // While the device is kept alive the claim cannot become another one's.
+        let alive = self.alive();
+        let holder = match &self.claim {
+            Claim::Holder(sb) if alive.is_some() => sb.as_ptr().cast(),
+            Claim::Holder(_) | Claim::Disk { .. } => ptr::null_mut(),
+        };
+        // SAFETY: The reference is ours by invariant 1, and so is the claim that is given up.
+        unsafe { bindings::fs_put_dax(device, holder) };
     }
 }
 
@@ -468,16 +481,51 @@ impl Drop for Disk {
     }
 }
 
+/// Major number of the DAX core, while there is a [`Token`].
+static MAJOR: AtomicU32 = AtomicU32::new(0);
+
 /// Whether a device number is one of the DAX core's.
-pub(super) fn is_dax_number(number: bindings::dev_t) -> Result<bool> {
-    // The core does not tell its major number, but each DAX device has one of its numbers.
-    // SAFETY: Without operations any private data will do; nobody else gets to know the device.
-    unsafe {
-        let device = from_err_ptr(bindings::alloc_dax(ptr::null_mut(), ptr::null()))?;
-        let core = bindings::erodax_dax_number(device);
-        bindings::kill_dax(device);
-        bindings::put_dax(device);
-        Ok(super::device::major(core) == super::device::major(number))
+pub(super) fn is_dax_number(number: bindings::dev_t) -> bool {
+    super::device::major(number) == MAJOR.load(Ordering::Relaxed)
+}
+
+/// A DAX device of no memory, which nobody else gets to know, for what the DAX core does not
+/// offer otherwise: it tells the core's major number, and its end waits for calls of
+/// [`notify_failure`]. These may come as long as somebody has read a holder's operations, even if
+/// the holder has given up its claim meanwhile.
+///
+/// # Invariants
+///
+/// The pointer is a DAX device of ours, alive.
+pub(super) struct Token(NonNull<bindings::dax_device>);
+
+// SAFETY: The DAX core locks its devices.
+unsafe impl Send for Token {}
+// SAFETY: As above.
+unsafe impl Sync for Token {}
+
+impl Token {
+    /// To be called once, when the module is loaded, and kept until nothing can be mounted any more.
+    pub(super) fn new() -> Result<Self> {
+        // SAFETY: Without operations any private data will do.
+        let device = unsafe { from_err_ptr(bindings::alloc_dax(ptr::null_mut(), ptr::null()))? };
+        let device = NonNull::new(device).ok_or(EOPNOTSUPP)?;
+        // SAFETY: The device was just made.
+        let number = unsafe { bindings::erodax_dax_number(device.as_ptr()) };
+        MAJOR.store(super::device::major(number), Ordering::Relaxed);
+        // INVARIANT: Made above.
+        Ok(Self(device))
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant it is alive, and this is its only owner. Killing it waits for
+        // all who hold the DAX read lock, as those who call holders do.
+        unsafe {
+            bindings::kill_dax(self.0.as_ptr());
+            bindings::put_dax(self.0.as_ptr());
+        }
     }
 }
 

@@ -454,7 +454,7 @@ impl Path {
         let kind = match mode & bindings::S_IFMT {
             bindings::S_IFBLK => Kind::Block,
             bindings::S_IFCHR if is_ours(number) => Kind::Region,
-            bindings::S_IFCHR if is_dax_number(number).map_err(SourceError::Path)? => Kind::Dax,
+            bindings::S_IFCHR if is_dax_number(number) => Kind::Dax,
             bindings::S_IFCHR => return Err(SourceError::OtherDevice),
             _ => return Err(SourceError::NoDevice),
         };

@@ -148,6 +148,7 @@ fn probe(environment: &Environment) -> Result<bool> {
         Accelerator::Kvm,
         &Port::File(&log),
         None,
+        None,
     )?;
     machine.wait(PROBE_LIMIT)?;
     drop(machine);

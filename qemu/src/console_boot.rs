@@ -43,6 +43,7 @@ impl ConsoleBoot {
             accelerator,
             &Port::File(&log),
             Some(&Port::File(&port)),
+            None,
         )?;
         let console = Console::new(log);
         let output =

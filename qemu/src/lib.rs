@@ -15,6 +15,7 @@ pub mod payload;
 pub mod report;
 mod scenario;
 mod vm;
+mod waker;
 
 pub use accelerator::{Accelerator, Strings};
 pub use console::Console;

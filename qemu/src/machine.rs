@@ -78,7 +78,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts QEMU with the first two serial ports as given.
+    /// Starts QEMU with the first two serial ports as given. It connects its monitor, which speaks
+    /// QMP, to a listening unix socket.
     ///
     /// # Errors
     /// When the process cannot be started.
@@ -88,6 +89,7 @@ impl Machine {
         accelerator: Accelerator,
         console: &Port,
         agent: Option<&Port>,
+        monitor: Option<&Path>,
     ) -> Result<Self> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
@@ -112,6 +114,11 @@ impl Machine {
         command.args(console.arguments("console"));
         if let Some(agent) = agent {
             command.args(agent.arguments("agent"));
+        }
+        if let Some(monitor) = monitor {
+            let path = monitor.display();
+            command.args(["-chardev", &format!("socket,id=monitor,path={path}")]);
+            command.args(["-mon", "chardev=monitor,mode=control"]);
         }
         if matches!(console, Port::Terminal) {
             command.args(["-mon", "chardev=console,mode=readline"]);

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{bail, ensure, Context, Result};
 use erodax_agent::protocol::{self, Event, Outcome, Request};
 
-use crate::{Accelerator, Console, Environment, Machine, Port, Scenario};
+use crate::{waker, Accelerator, Console, Environment, Machine, Port, Scenario};
 
 const POLL: Duration = Duration::from_millis(10);
 /// QEMU connects before it starts the guest.
@@ -62,8 +62,9 @@ impl Vm {
         scenario: &Scenario,
     ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let socket = directory.path().join("agent");
+        let [socket, monitor] = ["agent", "monitor"].map(|name| directory.path().join(name));
         let listener = UnixListener::bind(&socket)?;
+        let monitors = UnixListener::bind(&monitor)?;
         let log = environment.logs().join(format!("{}.log", scenario.name));
         fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
         let mut machine = Machine::spawn(
@@ -72,10 +73,15 @@ impl Vm {
             accelerator,
             &Port::File(&log),
             Some(&Port::Socket(&socket)),
+            Some(&monitor),
         )?;
         let console = Console::new(log);
-        let port = accept(&listener, &mut machine)
-            .with_context(|| format!("QEMU says: {}", machine.complaints()))?;
+        let mut connected = |listener| {
+            accept(listener, &mut machine)
+                .with_context(|| format!("QEMU says: {}", machine.complaints()))
+        };
+        let port = connected(&listener)?;
+        waker::keep_awake(connected(&monitors)?);
         let mut vm = Self {
             machine,
             console,
@@ -247,7 +253,7 @@ fn accept(listener: &UnixListener, machine: &mut Machine) -> Result<UnixStream> 
         }
         ensure!(
             Instant::now() < deadline,
-            "QEMU does not connect to its serial port"
+            "QEMU does not connect to its sockets"
         );
         thread::sleep(POLL);
     }

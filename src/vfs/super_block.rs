@@ -18,6 +18,7 @@ use core::{
     marker::PhantomData,
     mem::{self, MaybeUninit},
     ptr,
+    sync::atomic::{AtomicBool, Ordering},
 };
 use kernel::{
     error::{from_err_ptr, from_result, to_result},
@@ -178,6 +179,8 @@ struct Private<T: FileSystem> {
     identity: T::Identity,
     fs: MaybeUninit<T>,
     is_ready: bool,
+    /// A device of it is gone: who mounts the like of it does not want this one.
+    is_shut_down: AtomicBool,
     /// Its directory in sysfs, from `fill` to `kill`.
     directory: Option<Pin<KBox<Directory<T>>>>,
 }
@@ -242,6 +245,7 @@ pub(super) unsafe fn get<T: FileSystem>(context: *mut bindings::fs_context) -> R
         identity,
         fs: MaybeUninit::uninit(),
         is_ready: false,
+        is_shut_down: AtomicBool::new(false),
         directory: None,
     };
     let private = KBox::into_raw(KBox::new(private, GFP_KERNEL)?);
@@ -342,7 +346,11 @@ unsafe extern "C" fn is_same<T: FileSystem>(
     // SAFETY: `sget_fc` calls this under `sb_lock`, under which a superblock is listed with its
     // number and what is behind it. `kill_anon_super` marks it dead there before `kill` frees
     // that; `kill_block_super` does not, and so nothing behind a block device's is looked at.
-    let is_same = unsafe { !is_of_disk(sb) && has_identity::<T>(sb, context) };
+    let is_same = unsafe {
+        !is_of_disk(sb)
+            && !(*private::<T>(sb)).is_shut_down.load(Ordering::Relaxed)
+            && has_identity::<T>(sb, context)
+    };
     c_int::from(is_same)
 }
 
@@ -535,6 +543,9 @@ impl<T: FileSystem> Operations<T> {
     unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
         // SAFETY: By this function's own requirements.
         unsafe {
+            (*private::<T>(sb))
+                .is_shut_down
+                .store(true, Ordering::Relaxed);
             let fs = instance::<T>(sb);
             fs.shut_down();
             bindings::erodax_for_each_inode(sb, Some(iomap::unmap));

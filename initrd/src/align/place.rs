@@ -52,8 +52,8 @@ pub(crate) fn place(runs: &[Run], blocks: u64, limit: u64, alignment: u64) -> Op
         starts: vec![None; runs.len()],
         free,
     };
-    places.place_chosen(alignment)?;
-    places.place_others()?;
+    places.place(|run| run.is_chosen, alignment)?;
+    places.place(|_| true, 1)?;
     let fixed_end = fixed.ranges().last().map_or(0, |range| range.end);
     places.shorten(alignment);
     places.finish(fixed_end)
@@ -67,15 +67,9 @@ struct Places<'a> {
 
 impl Places<'_> {
     /// Those that are aligned stay, so that an image that was aligned does not change.
-    fn place_chosen(&mut self, alignment: u64) -> Option<()> {
-        let aligned = |run: &Run| run.is_chosen && run.now.start % alignment == 0;
-        self.keep_where_possible(aligned);
-        self.place_rest(|run| run.is_chosen, alignment)
-    }
-
-    fn place_others(&mut self) -> Option<()> {
-        self.keep_where_possible(|_| true);
-        self.place_rest(|_| true, 1)
+    fn place(&mut self, which: impl Fn(&Run) -> bool, alignment: u64) -> Option<()> {
+        self.keep_where_possible(|run| which(run) && run.now.start % alignment == 0);
+        self.place_rest(which, alignment)
     }
 
     fn keep_where_possible(&mut self, which: impl Fn(&Run) -> bool) {

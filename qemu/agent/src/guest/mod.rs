@@ -20,6 +20,7 @@ pub mod pages;
 mod remains;
 pub mod ring;
 mod session;
+pub mod sleep;
 pub mod system;
 pub mod userfault;
 

@@ -33,6 +33,7 @@ pub(crate) fn shell(host: &Host) -> Result<bool> {
         host.accelerator,
         &Port::Terminal,
         None,
+        None,
     )?;
     let status = machine.wait_for_user()?;
     ensure!(status.success(), "QEMU: {status}: {}", machine.complaints());

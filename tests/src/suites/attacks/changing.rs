@@ -27,10 +27,10 @@ use crate::{
 
 /// Whatever they read, nobody hangs, and the kernel complains of nothing. When the bytes are as
 /// they were, so are the files.
-pub(super) fn on_pmem() -> Result<()> {
+pub(super) fn on(kind: Kind) -> Result<()> {
     bytes_of(GOOD)?;
     let module = load("").context("insmod")?;
-    let source = Kind::E820.set_up()?;
+    let source = kind.set_up()?;
     for image in [images::FLAT, images::CHUNKS, images::TAILS, images::RECORDS] {
         let bytes = bytes_of(image.name)?;
         for options in ["", "dax=never"] {

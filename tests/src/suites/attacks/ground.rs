@@ -35,7 +35,7 @@ pub(super) const CMDLINE: &[&str] = &[
     "retain_initrd",
     "memmap=64M$0x20000000",
     "memmap=16M$0x28000000",
-    "memmap=64M!0x30000000",
+    "memmap=96M!0x30000000",
 ];
 pub(super) const MEMORY_MIB: u32 = 1280;
 

@@ -35,7 +35,11 @@ use anyhow::Result;
 use erodax_mutation::edit::Edit;
 use rustix::io::Errno;
 
-use crate::{image::Image, suites::stock::long, Machine, Suite};
+use crate::{
+    image::Image,
+    suites::{fsdax::kinds::Kind, stock::long},
+    Machine, Suite,
+};
 use ask::Question;
 
 /// One image.
@@ -76,7 +80,7 @@ const MACHINE: Machine = Machine {
     memory_mib: ground::MEMORY_MIB,
     cpus: 2,
     cmdline: ground::CMDLINE,
-    modules: &["erofs", "brd", "nd_e820", "nd_pmem"],
+    modules: &["erofs", "brd", "nd_e820", "ramdax", "nd_pmem"],
     images: &images::ALL,
     ..Machine::RETAINING
 };
@@ -132,7 +136,8 @@ pub(super) static IN_MOTION: Suite = Suite {
         long("leaks_nothing", ground::leaks_nothing),
         long("truncated", truncated::anywhere),
         long("truncated_with_a_smaller_superblock", truncated::admitted),
-        long("changing_on_pmem", changing::on_pmem),
+        long("changing_on_pmem", || changing::on(Kind::E820)),
+        long("changing_on_ramdax", || changing::on(Kind::Ramdax)),
     ],
 };
 

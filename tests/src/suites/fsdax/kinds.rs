@@ -49,6 +49,9 @@ pub(in crate::suites) const PMEM: &str = "/dev/pmem0";
 
 const E820_DRIVER: &str = "/sys/bus/platform/drivers/e820_pmem";
 const PMEM_DRIVER: &str = "/sys/bus/nd/drivers/nd_pmem";
+const VIRTIO_PMEM_DRIVER: &str = "/sys/bus/virtio/drivers/virtio_pmem";
+/// Writing to it makes the kernel look for devices of the machine.
+const PCI_RESCAN: &str = "/sys/bus/pci/rescan";
 const NVDIMMS: &str = "/sys/bus/nd/devices";
 const DAX_DEVICES: &str = "/sys/bus/dax/devices";
 const DAX_DRIVERS: &str = "/sys/bus/dax/drivers";
@@ -111,24 +114,37 @@ impl Source {
         unbind_all(self.provider.0)
     }
 
+    /// Takes the machine's virtio-pmem device away, as the kernel does when it is told that a
+    /// device was pulled out. (QEMU refuses `device_del` for devices of this kind.)
+    pub(in crate::suites) fn pull_out(&self) -> Result<Unplugged> {
+        ensure!(
+            self.provider.0 == VIRTIO_PMEM_DRIVER,
+            "no device of its own"
+        );
+        for virtio_device in devices_of(VIRTIO_PMEM_DRIVER)? {
+            let virtio_device = Path::new(VIRTIO_PMEM_DRIVER).join(virtio_device);
+            let pci_device = fs::canonicalize(virtio_device.join(".."))?;
+            fs::write(pci_device.join("remove"), "1")
+                .with_context(|| pci_device.display().to_string())?;
+        }
+        Ok(Unplugged(vec![(PCI_RESCAN.into(), "1".into())]))
+    }
+
     fn is_disk(&self) -> bool {
         self.node == Path::new(PMEM)
     }
 }
 
-/// Devices that were taken from their driver.
+/// Devices that were taken away: what is to be written where to have them back.
 #[must_use]
-pub(in crate::suites) struct Unplugged {
-    driver: &'static str,
-    devices: Vec<OsString>,
-}
+pub(in crate::suites) struct Unplugged(Vec<(PathBuf, OsString)>);
 
 impl Unplugged {
-    /// Gives them back to it.
+    /// Gives them back.
     pub(in crate::suites) fn plug(self, source: &Source) -> Result<()> {
-        for device in &self.devices {
-            fs::write(Path::new(self.driver).join("bind"), device.as_bytes())
-                .with_context(|| format!("{device:?} for {}", self.driver))?;
+        for (file, text) in &self.0 {
+            fs::write(file, text.as_bytes())
+                .with_context(|| format!("{text:?} into {}", file.display()))?;
         }
         wait_for(&source.node)
     }
@@ -136,15 +152,25 @@ impl Unplugged {
 
 /// Takes all devices from a driver.
 fn unbind_all(driver: &'static str) -> Result<Unplugged> {
+    let driver = Path::new(driver);
+    let mut to_bind = Vec::new();
+    for device in devices_of(driver)? {
+        fs::write(driver.join("unbind"), device.as_bytes())?;
+        to_bind.push((driver.join("bind"), device));
+    }
+    Ok(Unplugged(to_bind))
+}
+
+/// The names of a driver's devices.
+fn devices_of(driver: impl AsRef<Path>) -> Result<Vec<OsString>> {
     let mut devices = Vec::new();
     for entry in fs::read_dir(driver)? {
-        let name = entry?.file_name();
-        if Path::new(driver).join(&name).join("subsystem").exists() && name != "module" {
-            fs::write(Path::new(driver).join("unbind"), name.as_bytes())?;
-            devices.push(name);
+        let entry = entry?;
+        if entry.path().join("subsystem").exists() && entry.file_name() != "module" {
+            devices.push(entry.file_name());
         }
     }
-    Ok(Unplugged { driver, devices })
+    Ok(devices)
 }
 
 fn unload(module: Module) -> Result<()> {
@@ -179,8 +205,9 @@ impl Kind {
             Self::E820 => with_modules(&["nd_e820", "nd_pmem"], E820_DRIVER, || Ok(())),
             Self::Ramdax => ramdax(|| fsdax_namespace("2c1a6f57-0d7e-4f9b-8a55-0e7d53b1a001")),
             Self::Virtio => {
-                let driver = "/sys/bus/virtio/drivers/virtio_pmem";
-                with_modules(&["virtio_pmem", "nd_pmem"], driver, || Ok(()))
+                // It may have been pulled out.
+                fs::write(PCI_RESCAN, "1").context(PCI_RESCAN)?;
+                with_modules(&["virtio_pmem", "nd_pmem"], VIRTIO_PMEM_DRIVER, || Ok(()))
             }
             Self::Fsdev => anyhow::bail!("no block device"),
         }

@@ -11,6 +11,7 @@ use anyhow::{ensure, Context, Result};
 use erodax_agent::guest::{
     mapping::{Mapping, PAGE},
     mount::Mount,
+    sleep,
 };
 use rustix::{fs::stat, io::Errno};
 
@@ -124,6 +125,29 @@ pub(super) fn modules_are_held() -> Result<()> {
     mount.unmount()?;
     source.remove()?;
     unload(module)
+}
+
+/// Memory of a device is what it was when the machine has slept, and the device can be used as before.
+pub(super) fn woken() -> Result<()> {
+    for kind in ALL {
+        with_source(kind, zoo::PLAIN.name, 0, |source| {
+            let mount = mount_source(&source.node, "dax", "pmem")?;
+            let path = mount.path().join("big");
+            let whole = fs::read(&path)?;
+            let map = Mapping::read_only(File::open(&path)?, whole.len())?;
+            ensure!(map.bytes()[..whole.len()] == whole, "before");
+            sleep::to_memory()?;
+            ensure!(map.bytes()[..whole.len()] == whole, "afterwards");
+            drop(map);
+            check_contents(&mount, zoo::PLAIN.name, true)?;
+            mount.unmount()?;
+            let again = mount_source(&source.node, "dax", "again")?;
+            check_contents(&again, zoo::PLAIN.name, true)?;
+            Ok(again.unmount()?)
+        })
+        .with_context(|| format!("{kind:?}"))?;
+    }
+    Ok(())
 }
 
 pub(super) fn leaks_nothing() -> Result<()> {

@@ -74,6 +74,7 @@ pub(super) static SUITE: Suite = Suite {
         long("unplugged_with_a_page_held", unplugged::held_by_a_page),
         long("unplugged_beside_stock", unplugged::beside_stock),
         long("leaks_nothing", life::leaks_nothing),
+        long("woken", life::woken),
         long("no_dax", refusals::no_dax),
         long("in_use", refusals::in_use),
         long("wrong_image", refusals::wrong_image),

@@ -44,92 +44,112 @@ const IMAGES: [(&str, &str); 3] = [
 ];
 
 /// How a device goes.
-const WAYS: [fn(&Source) -> Result<Unplugged>; 2] = [Source::unplug, Source::unplug_provider];
+type Way = fn(&Source) -> Result<Unplugged>;
 
-fn read(path: &Path) -> Result<Vec<u8>, Option<Errno>> {
-    fs::read(path).map_err(|error: io::Error| Errno::from_io_error(&error))
+/// The ways of a kind from which it can come back.
+fn ways_and_back(kind: Kind) -> Vec<Way> {
+    match kind {
+        Kind::Virtio => vec![Source::unplug, Source::pull_out],
+        Kind::E820 | Kind::Ramdax | Kind::Fsdev => vec![Source::unplug],
+    }
 }
 
-/// Whoever has a file open or mapped gets errors from then on.
-pub(super) fn errors_afterwards() -> Result<()> {
+fn all_ways(kind: Kind) -> Vec<Way> {
+    let mut ways = ways_and_back(kind);
+    ways.push(Source::unplug_provider);
+    ways
+}
+
+/// Runs `body` with every kind of device, each of the images on it, and each way to go. It is told
+/// the name of the image's file.
+fn each_case(
+    images: &[(&str, &str)],
+    ways: fn(Kind) -> Vec<Way>,
+    body: fn(&Source, &str, Way) -> Result<()>,
+) -> Result<()> {
     for kind in ALL {
-        for (image, name) in IMAGES {
-            for unplug in WAYS {
-                with_source(kind, image, 0, |source| {
-                    let mount = mount_source(&source.node, "", "pmem")?;
-                    let path = mount.path().join(name);
-                    let whole = fs::read(&path)?;
-                    let file = File::open(&path)?;
-                    let map = Mapping::read_only(&file, whole.len())?;
-                    ensure!(map.bytes()[..whole.len()] == whole, "before");
-                    let _ = unplug(source)?;
-                    // What is decoded already stays, as long as there is memory for it.
-                    map.refault(0..map.bytes().len())?;
-                    drop_page_cache()?;
-                    check_dies(signal::BUS, || map.touch(7 * PAGE))?;
-                    let read = read(&path).map(|bytes| bytes.len());
-                    ensure!(read == Err(Some(Errno::NODEV)), "read: {read:?}");
-                    drop((map, file));
-                    Ok(mount.unmount()?)
-                })
-                .with_context(|| format!("{image} on {kind:?}"))?;
+        for (image, name) in images {
+            for (number, way) in ways(kind).into_iter().enumerate() {
+                with_source(kind, image, 0, |source| body(source, name, way))
+                    .with_context(|| format!("{image} on {kind:?}, way {number}"))?;
             }
         }
     }
     Ok(())
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, Option<Errno>> {
+    fs::read(path).map_err(|error: io::Error| Errno::from_io_error(&error))
+}
+
+/// Whoever reads a file is told that there is no device.
+fn check_gone(path: &Path) -> Result<()> {
+    let read = read(path).map(|bytes| bytes.len());
+    ensure!(read == Err(Some(Errno::NODEV)), "read: {read:?}");
+    Ok(())
+}
+
+/// Whoever has a file open or mapped gets errors from then on.
+pub(super) fn errors_afterwards() -> Result<()> {
+    each_case(&IMAGES, all_ways, |source, name, unplug| {
+        let mount = mount_source(&source.node, "", "pmem")?;
+        let path = mount.path().join(name);
+        let whole = fs::read(&path)?;
+        let file = File::open(&path)?;
+        let map = Mapping::read_only(&file, whole.len())?;
+        ensure!(map.bytes()[..whole.len()] == whole, "before");
+        let _ = unplug(source)?;
+        // What is decoded already stays, as long as there is memory for it.
+        map.refault(0..map.bytes().len())?;
+        drop_page_cache()?;
+        check_dies(signal::BUS, || map.touch(7 * PAGE))?;
+        check_gone(&path)?;
+        drop((map, file));
+        Ok(mount.unmount()?)
+    })
+}
+
 /// The same device comes back while the mount that it went from is still there.
 pub(super) fn plugged_again() -> Result<()> {
-    // Of a `/dev/daxX.Y` that was bound again pages cannot be mapped, see the README.
-    for kind in ALL.into_iter().filter(|kind| *kind != Kind::Fsdev) {
-        let (image, name) = IMAGES[0];
-        with_source(kind, image, 0, |source| {
-            let old = mount_source(&source.node, "dax", "old")?;
-            let whole = fs::read(old.path().join(name))?;
-            source.unplug()?.plug(source)?;
-            let new = mount_source(&source.node, "dax", "new")?;
-            let path = new.path().join(name);
-            ensure!(fs::read(&path)? == whole, "read");
-            let map = Mapping::read_only(File::open(&path)?, whole.len())?;
-            ensure!(map.bytes()[..whole.len()] == whole, "mapped");
-            drop(map);
-            let read = read(&old.path().join(name)).map(|bytes| bytes.len());
-            ensure!(read == Err(Some(Errno::NODEV)), "the old mount: {read:?}");
-            old.unmount()?;
-            ensure!(fs::read(&path)? == whole, "read after the other's end");
-            Ok(new.unmount()?)
-        })
-        .with_context(|| format!("{kind:?}"))?;
-    }
-    Ok(())
+    each_case(&IMAGES[..1], ways_and_back, |source, name, unplug| {
+        let old = mount_source(&source.node, "dax", "old")?;
+        let whole = fs::read(old.path().join(name))?;
+        unplug(source)?.plug(source)?;
+        let new = mount_source(&source.node, "dax", "new")?;
+        let path = new.path().join(name);
+        ensure!(fs::read(&path)? == whole, "read");
+        let map = Mapping::read_only(File::open(&path)?, whole.len())?;
+        ensure!(map.bytes()[..whole.len()] == whole, "mapped");
+        drop(map);
+        check_gone(&old.path().join(name)).context("the old mount")?;
+        old.unmount()?;
+        ensure!(fs::read(&path)? == whole, "read after the other's end");
+        // The device is the new mount's, which is told when it goes once more.
+        let _ = unplug(source)?;
+        check_gone(&path).context("the new mount")?;
+        Ok(new.unmount()?)
+    })
 }
 
 /// Readers and mappers are in the middle of their work.
 pub(super) fn while_used() -> Result<()> {
     const LIMIT: Duration = Duration::from_secs(20);
-    for kind in ALL {
-        for (image, name) in IMAGES {
-            with_source(kind, image, 0, |source| {
-                let mount = mount_source(&source.node, "", "pmem")?;
-                let path = mount.path().join(name);
-                let whole = fs::read(&path)?;
-                let reader = Child::start(|| read_until_gone(&path, &whole))?;
-                let mapper = Child::start(|| map_for_ever(&path, &whole))?;
-                thread::sleep(Duration::from_millis(200));
-                let begin = Instant::now();
-                let _ = source.unplug()?;
-                let status = reader.wait()?;
-                ensure!(status.success(), "the reader: {status}");
-                let status = mapper.wait()?;
-                ensure!(status.signal() == Some(signal::BUS), "the mapper: {status}");
-                ensure!(begin.elapsed() < LIMIT, "after {:?}", begin.elapsed());
-                Ok(mount.unmount()?)
-            })
-            .with_context(|| format!("{image} on {kind:?}"))?;
-        }
-    }
-    Ok(())
+    each_case(&IMAGES, ways_and_back, |source, name, unplug| {
+        let mount = mount_source(&source.node, "", "pmem")?;
+        let path = mount.path().join(name);
+        let whole = fs::read(&path)?;
+        let reader = Child::start(|| read_until_gone(&path, &whole))?;
+        let mapper = Child::start(|| map_for_ever(&path, &whole))?;
+        thread::sleep(Duration::from_millis(200));
+        let begin = Instant::now();
+        let _ = unplug(source)?;
+        let status = reader.wait()?;
+        ensure!(status.success(), "the reader: {status}");
+        let status = mapper.wait()?;
+        ensure!(status.signal() == Some(signal::BUS), "the mapper: {status}");
+        ensure!(begin.elapsed() < LIMIT, "after {:?}", begin.elapsed());
+        Ok(mount.unmount()?)
+    })
 }
 
 fn read_until_gone(path: &Path, whole: &[u8]) -> Result<()> {

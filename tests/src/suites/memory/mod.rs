@@ -3,6 +3,7 @@
 //! Files in memory: the image's own pages in programs, whatever kind of memory they are.
 
 mod accounts;
+mod asleep;
 mod ends;
 mod kinds;
 mod layout;
@@ -107,6 +108,9 @@ macro_rules! with_tests_of_all {
         }
         stress {
             everything_at_once,
+        }
+        asleep {
+            woken_while_used,
         }
             $($further)*
         }

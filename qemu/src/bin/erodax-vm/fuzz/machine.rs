@@ -108,6 +108,7 @@ impl Watch<'_> {
             self.run.host.accelerator,
             &Port::File(&log),
             Some(&Port::File(&port)),
+            None,
         )?;
         let mut console = Console::new(log);
         let mut parser = Parser::default();
