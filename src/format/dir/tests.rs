@@ -249,7 +249,9 @@ fn any_position() {
     let dir = fixture(9, PLAIN, &directory(&names, 512));
     let all = dir.list(0).unwrap();
     assert_eq!(all.len(), 100);
-    for pos in 0..dir.dir.size + 20 {
+    // Miri takes seconds for each.
+    let step = if cfg!(miri) { 197 } else { 1 };
+    for pos in (0..dir.dir.size + 20).step_by(step) {
         let rest: Vec<_> = all.iter().filter(|entry| entry.3 >= pos).cloned().collect();
         assert_eq!(dir.list(pos).unwrap(), rest, "from {pos}");
     }

@@ -89,10 +89,12 @@ fn fields() {
 
 #[test]
 fn concatenated() {
+    // Miri takes a minute for what is longer.
+    let most = if cfg!(miri) { 2_000 } else { 100_000 };
     let mut archive = Vec::new();
     member(&mut archive, b"a", REGULAR, b"1", 0);
     trailer(&mut archive);
-    for padding in [0, 4, 508, 100_000] {
+    for padding in [0, 4, 508, most] {
         archive.resize(archive.len() + padding, 0);
         member(
             &mut archive,
@@ -104,7 +106,8 @@ fn concatenated() {
         trailer(&mut archive);
     }
     archive.extend([0; 1000]);
-    assert_eq!(names(&archive), ["a", "b0", "b4", "b508", "b100000"]);
+    let last = format!("b{most}");
+    assert_eq!(names(&archive), ["a", "b0", "b4", "b508", &last]);
     archive.extend(b"\x28\xB5\x2F\xFD compressed");
     assert_eq!(names(&archive).len(), 5);
     assert_eq!(names(&[0; 5000]).len(), 0);

@@ -26,7 +26,7 @@ const PMEM: &str = "memmap=16M!0x10000000";
 /// programs and attackers costs a quarter of the rest, and the guest has neither. Memory that nobody
 /// clears shows what was not initialized. Kmemleak looks when it is asked to, which nobody does here;
 /// the stock kernel does not have it.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 12] = [
     "nokaslr",
     "loglevel=3",
     "softlockup_panic=1",
@@ -38,7 +38,6 @@ const WORDS: [&str; 13] = [
     "cgroup_disable=memory",
     "init_on_alloc=0",
     "kmemleak=off",
-    "no_timer_check",
     PMEM,
 ];
 
