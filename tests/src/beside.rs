@@ -24,14 +24,15 @@ use crate::{
 pub(crate) const OTHER_NAME: &str = "erodax";
 /// What the initrd needs for this.
 pub(crate) const MODULES: &[&str] = &["erofs", "brd"];
-/// RAM disks, of 16 MiB each without parameters.
+/// RAM disks, of 16 MiB each.
 const DISKS: [&str; 3] = ["/dev/ram0", "/dev/ram1", "/dev/ram2"];
+const DISK_SIZE: &str = "rd_size=16384";
 
 /// Both drivers, and the disks.
 #[must_use]
 pub(crate) struct Beside {
     module: Module,
-    _disks: Vec<Module>,
+    _disks: Module,
     _stock: Vec<Module>,
 }
 
@@ -44,7 +45,7 @@ impl Beside {
     /// With erodax for these regions.
     pub(crate) fn of(regions: &str) -> Result<Self> {
         let stock = module::load("erofs")?;
-        let disks = module::load("brd")?;
+        let disks = Module::insert("brd", DISK_SIZE).context("insmod brd.ko")?;
         let module = load(&format!("region={regions} fstype={OTHER_NAME}")).context("insmod")?;
         Ok(Self {
             module,

@@ -76,6 +76,7 @@ fn stock_is_first() -> Result<()> {
 
 fn stock_is_second() -> Result<()> {
     let module = serve_initrd()?;
+    let _needs = module::load_needs_of("erofs")?;
     let stock = Module::insert("erofs", "").map(drop);
     ensure!(stock == Err(Errno::BUSY), "{stock:?}");
     crate::erodax::check_mountable()?;

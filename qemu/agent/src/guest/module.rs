@@ -121,15 +121,24 @@ pub fn load(name: &str) -> Result<Vec<Module>> {
     if is_loaded(name)? {
         return Ok(loaded);
     }
+    let mut needs = load_needs_of(name)?;
+    loaded.push(Module::insert(name, "").with_context(|| format!("cannot load {name}"))?);
+    loaded.append(&mut needs);
+    Ok(loaded)
+}
+
+/// Loads the modules that one depends on, as [`load`] does, but not that one itself.
+///
+/// # Errors
+/// When one of them cannot be loaded.
+pub fn load_needs_of(name: &str) -> Result<Vec<Module>> {
     let content =
         fs::read(path(name)).with_context(|| format!("the initrd has no module {name}"))?;
     let mut needs = Vec::new();
     for need in modinfo::depends(&content) {
         needs.extend(load(&need)?);
     }
-    loaded.push(Module::insert(name, "").with_context(|| format!("cannot load {name}"))?);
-    loaded.append(&mut needs);
-    Ok(loaded)
+    Ok(needs)
 }
 
 /// Whether /proc/modules has it.
