@@ -19,7 +19,7 @@ const LEAST: f64 = 700.0;
 pub fn job() -> Job {
     Job {
         tests: vec![NAME.to_owned()],
-        ignored: false,
+        ignored: None,
         run: Box::new(|host, _, results| {
             results.set(NAME, one_peer(host).map_err(|error| reason(&error)));
         }),

@@ -65,8 +65,8 @@ pub type RunFn = dyn Fn(&Host, &[String], &Results) + Send;
 pub struct Job {
     /// Full names.
     pub tests: Vec<String>,
-    /// Whether this kernel cannot run them.
-    pub ignored: bool,
+    /// Why this kernel cannot run them, if it cannot.
+    pub ignored: Option<&'static str>,
     pub run: Box<RunFn>,
 }
 
@@ -94,7 +94,7 @@ pub fn run(
         .collect();
     let queue: VecDeque<_> = jobs
         .into_iter()
-        .filter(|job| !job.ignored)
+        .filter(|job| job.ignored.is_none())
         .filter_map(|job| {
             let tests: Vec<String> = job
                 .tests
@@ -122,12 +122,11 @@ pub fn run(
     }))
 }
 
-fn trial(name: &str, ignored: bool, results: &Arc<Results>) -> Trial {
-    if ignored {
-        /// Shown with its name, and as the failure of one that is asked for nevertheless.
-        const MISSING: &str = "needs the debug kernel: make test-debug";
-        return Trial::test(name, || Err(MISSING.into()))
-            .with_kind(MISSING)
+fn trial(name: &str, ignored: Option<&'static str>, results: &Arc<Results>) -> Trial {
+    if let Some(why) = ignored {
+        // Shown with its name, and as the failure of one that is asked for nevertheless.
+        return Trial::test(name, || Err(why.into()))
+            .with_kind(why)
             .with_ignored_flag(true);
     }
     let results = Arc::clone(results);

@@ -20,8 +20,11 @@ const MAX_BOOTS: usize = 3;
 pub fn job(suite: &'static Suite, on_debug_kernel: bool) -> Job {
     Job {
         ignored: match on_debug_kernel {
-            true => suite.machine.needs_stock_kernel,
-            false => suite.machine.needs_debug_kernel,
+            true if suite.machine.needs_stock_kernel => Some("needs the stock kernel: make test"),
+            false if suite.machine.needs_debug_kernel => {
+                Some("needs the debug kernel: make test-debug")
+            }
+            _ => None,
         },
         tests: suite
             .tests
