@@ -12,7 +12,11 @@ use rustix::io::Errno;
 use super::{
     ask::{Ask::*, Expected::*},
     images::{self, COMPRESSED},
-    indexes::{rewrite, Lcluster, CORRUPT, CORRUPT_IN_PARTS},
+    indexes::{
+        rewrite,
+        Lcluster::{Head, NonHead},
+        CORRUPT, CORRUPT_IN_PARTS,
+    },
     lz4::{noise, Stream},
     Answers::*,
     Attack, Row, Stock,
@@ -84,10 +88,10 @@ pub(super) const LZ4: Row = (
                     .literals(&[b'b'; 91]);
                 let first = image.append(&stream.block())?;
                 let lclusters = [
-                    Lcluster::Head(0, first),
+                    Head(0, first),
                     // It ends 3000 bytes later.
-                    Lcluster::Head(1096, first),
-                    Lcluster::Head(0, first),
+                    Head(1096, first),
+                    Head(0, first),
                 ];
                 rewrite(image, COMPRESSED, 3 * 4096, &lclusters)
             },
@@ -196,6 +200,25 @@ pub(super) const LZ4: Row = (
             stock: Stock::Alike,
         },
         Attack {
+            what: "a good pcluster behind a damaged one",
+            image: &images::FULL,
+            change: |image| {
+                let bad = image.append(&Stream::default().block())?;
+                let stream = Stream::default()
+                    .sequence(b"a", 1, 8000)
+                    .literals(&[b'a'; 191]);
+                let good = image.append(&stream.block())?;
+                let lclusters = [bad, good].map(|block| [Head(0, block), NonHead(1, 1)]);
+                rewrite(image, COMPRESSED, 2 * TWO, lclusters.as_flattened())
+            },
+            answers: Mounted(&[
+                (COMPRESSED, ReadAt(0), Error(Errno::UCLEAN)),
+                (COMPRESSED, ReadAt(TWO), Bytes(|| vec![b'a'; 4096])),
+                (COMPRESSED, Touch(TWO + 4096), Bytes(|| vec![b'a'; 4096])),
+            ]),
+            stock: Stock::Alike,
+        },
+        Attack {
             what: "nothing but padding",
             image: &images::FULL,
             change: |image| one_pcluster(image, TWO, Stream::default()),
@@ -264,7 +287,7 @@ pub(super) const LEGAL_ODDITIES: Row = (
             change: |image| {
                 one_pcluster(image, OVERTAKING.1, overtaking().0)?;
                 let block = u64::try_from(image.bytes.len() / 4096 - 1)?;
-                let lclusters = [Lcluster::Head(0, block)];
+                let lclusters = [Head(0, block)];
                 rewrite(image, "mixed/100000", 4000, &lclusters)
             },
             answers: Mounted(&[
@@ -282,7 +305,7 @@ const ODD_TAIL: &str = "mixed/65537";
 /// Makes the file one pcluster of a block with this stream, which is to be `size` bytes.
 fn one_pcluster(image: &mut Edit, size: u64, stream: Stream) -> Result<()> {
     let block = image.append(&stream.block())?;
-    let lclusters = [Lcluster::Head(0, block), Lcluster::NonHead(1, 1)];
+    let lclusters = [Head(0, block), NonHead(1, 1)];
     rewrite(image, COMPRESSED, size, &lclusters)
 }
 
