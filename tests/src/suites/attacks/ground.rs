@@ -30,12 +30,14 @@ const ADDRESS: u64 = 0x2000_0000;
 /// Where a good one is.
 const GOOD_ADDRESS: u64 = 0x2800_0000;
 
-/// Both are carved out; then there is memory for pmem. The initrd lies behind them.
+/// Both are carved out; then there is memory for pmem. The initrd lies behind them. What is mounted
+/// may be written to, which kernels without BLK_DEV_WRITE_MOUNTED forbid otherwise.
 pub(super) const CMDLINE: &[&str] = &[
     "retain_initrd",
     "memmap=64M$0x20000000",
     "memmap=16M$0x28000000",
     "memmap=96M!0x30000000",
+    "bdev_allow_write_mounted=1",
 ];
 pub(super) const MEMORY_MIB: u32 = 1280;
 
