@@ -162,8 +162,9 @@ fn malformed() {
         assert_eq!(names, ["first"]);
         assert!(matches!(error, Some(Error::Corrupt(_))));
     };
-    // Each digit must be one, also in the fields that nobody needs.
-    for digit in 6..110 {
+    // Each digit must be one, also in the fields that nobody needs. Miri takes minutes for all.
+    let step = if cfg!(miri) { 23 } else { 1 };
+    for digit in (6..110).step_by(step) {
         for byte in *b"gG+- \0/:@`\xFF" {
             let mut bad = archive.clone();
             bad[at + digit] = byte;
