@@ -15,6 +15,7 @@ use erodax_agent::guest::{
     mapping::{Mapping, PAGE},
     mount::Mount,
 };
+use rustix::system::sysinfo;
 use sha2::{Digest, Sha256};
 
 use super::images;
@@ -39,8 +40,10 @@ pub(super) fn reads_everything() -> Result<()> {
     let mounts = mounts.collect::<Result<Vec<_>>>()?;
     let files = all_files(&mounts)?;
     let bytes: usize = files.iter().map(|file| file.size).sum();
-    let (pages, memory) = (u64::try_from(bytes / PAGE)?, memory_kib()?);
-    ensure!(bytes > memory * 1024, "{bytes} bytes in {memory} KiB");
+    let pages = u64::try_from(bytes / PAGE)?;
+    // All that the kernel can use, its own code not counted.
+    let memory = sysinfo().totalram;
+    ensure!(u64::try_from(bytes)? > memory, "{bytes} bytes in {memory}");
 
     let before = Reclaim::now()?;
     thread::scope(|scope| {
@@ -57,7 +60,7 @@ pub(super) fn reads_everything() -> Result<()> {
             .try_for_each(|result| result.expect("no reader panics"))
     })?;
     let after = Reclaim::now()?;
-    println!("{pages} pages in {memory} KiB: {before:?}, {after:?}");
+    println!("{pages} pages in {memory} bytes: {before:?}, {after:?}");
     let reclaimed = after.reclaimed - before.reclaimed;
     ensure!(reclaimed > pages, "only {reclaimed} pages were reclaimed");
     ensure!(after.refaults > before.refaults, "none was read again");
@@ -125,12 +128,6 @@ impl Reclaim {
             kills: count("oom_kill")?,
         })
     }
-}
-
-/// All memory that the kernel can use, its own code not counted.
-fn memory_kib() -> Result<usize> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    Ok(usize::try_from(number(&text, "MemTotal:")?)?)
 }
 
 /// The number behind a name, of lines that consist of these.
