@@ -328,43 +328,68 @@ impl Footprint {
 /// How often [`check_no_leak`] repeats something.
 pub(crate) const CYCLES: u64 = 100;
 
-/// Repeats `cycle` and checks that nothing is lost. A page lost in each cycle is noticed.
-pub(crate) fn check_no_leak(cycle: impl FnMut() -> Result<()>) -> Result<()> {
-    check_no_leak_in(CYCLES, cycle)
+/// How often something is repeated, and what that may take.
+pub(crate) struct Cycles {
+    /// That many fill the system's lists and caches, and are not looked at.
+    pub(crate) warm_up: u64,
+    pub(crate) counted: u64,
+    /// Less free memory than that after all that are counted.
+    pub(crate) allowed_kib: u64,
 }
 
-/// As [`check_no_leak`], with another number of cycles.
-pub(crate) fn check_no_leak_in(cycles: u64, mut cycle: impl FnMut() -> Result<()>) -> Result<()> {
+impl Cycles {
+    /// A page lost in each is noticed.
+    pub(crate) const fn of(counted: u64) -> Self {
+        Self {
+            warm_up: 10,
+            counted,
+            // Half a page in each cycle: what else the system does in the meantime takes less.
+            allowed_kib: counted * 2,
+        }
+    }
+}
+
+/// Repeats `cycle` and checks that nothing is lost. A page lost in each cycle is noticed.
+pub(crate) fn check_no_leak(cycle: impl FnMut() -> Result<()>) -> Result<()> {
+    check_no_leak_in(&Cycles::of(CYCLES), cycle)
+}
+
+/// As [`check_no_leak`], with other numbers.
+pub(crate) fn check_no_leak_in(
+    cycles: &Cycles,
+    mut cycle: impl FnMut() -> Result<()>,
+) -> Result<()> {
     // With KASAN what is freed stays taken for a while, so that free memory says little.
     let Some(leaks) = Kmemleak::begin()? else {
         return check_free_memory(cycles, cycle);
     };
-    (0..cycles).try_for_each(|_| cycle())?;
+    (0..cycles.counted).try_for_each(|_| cycle())?;
     leaks.end()
 }
 
 /// Free memory is the same in the end.
-pub(crate) fn check_free_memory(cycles: u64, mut cycle: impl FnMut() -> Result<()>) -> Result<()> {
-    const WARM_UP: u64 = 10;
+pub(crate) fn check_free_memory(
+    cycles: &Cycles,
+    mut cycle: impl FnMut() -> Result<()>,
+) -> Result<()> {
     /// What the system has taken for itself it does not take again, while a leak comes back.
     const ROUNDS: u64 = 2;
-    // Half a page in each cycle: what else the system does in the meantime takes less.
-    let allowed_kib = cycles * 2;
-    for _ in 0..WARM_UP {
+    let counted = cycles.counted;
+    for _ in 0..cycles.warm_up {
         cycle()?;
     }
     let mut lost = 0;
     for _ in 0..ROUNDS {
         let before = Memory::settled()?.free;
-        for _ in 0..cycles {
+        for _ in 0..counted {
             cycle()?;
         }
         let after = Memory::settled()?.free;
         lost = before.saturating_sub(after);
-        println!("{lost} KiB less free memory after {cycles} cycles");
-        if lost < allowed_kib {
+        println!("{lost} KiB less free memory after {counted} cycles");
+        if lost < cycles.allowed_kib {
             return Ok(());
         }
     }
-    bail!("{lost} KiB lost in {cycles} cycles")
+    bail!("{lost} KiB lost in {counted} cycles")
 }

@@ -13,7 +13,7 @@ use anyhow::{bail, ensure, Result};
 use erodax_agent::guest::{kmsg::KernelLog, mount::Mount};
 
 use crate::{
-    erodax::{check_free_memory, check_no_leak, CYCLES},
+    erodax::{check_free_memory, check_no_leak, Cycles, CYCLES},
     Expect, Machine, Suite, Test,
 };
 
@@ -119,7 +119,7 @@ fn sees_no_leak_where_none_is() -> Result<()> {
 
 fn sees_a_page_lost_in_each_cycle() -> Result<()> {
     let mut file = File::create("/tmp/pages")?;
-    let leak = check_free_memory(CYCLES, || Ok(file.write_all(&[1; 4096])?));
+    let leak = check_free_memory(&Cycles::of(CYCLES), || Ok(file.write_all(&[1; 4096])?));
     fs::remove_file("/tmp/pages")?;
     leak
 }

@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{ensure, Result};
 
 use crate::{
-    erodax::{check_mountable, check_no_leak_in, mount, serve_initrd, unload, CYCLES},
+    erodax::{check_mountable, check_no_leak_in, mount, serve_initrd, unload, Cycles, CYCLES},
     parameter,
     suites::compressed,
     CYCLES_PARAMETER,
@@ -15,7 +15,8 @@ use crate::{
 
 /// Loaded, mounted, read, unmounted, unloaded: then there is as much memory as before.
 pub(super) fn nothing_is_left() -> Result<()> {
-    check_no_leak_in(parameter(CYCLES_PARAMETER)?.unwrap_or(CYCLES), cycle)
+    let counted = parameter(CYCLES_PARAMETER)?.unwrap_or(CYCLES);
+    check_no_leak_in(&Cycles::of(counted), cycle)
 }
 
 fn cycle() -> Result<()> {
