@@ -36,7 +36,8 @@ const WIDTH: i32 = 860;
 const LEFT: i32 = 210;
 const RIGHT: i32 = 760;
 const TITLE: i32 = 34;
-const BAR: i32 = 10;
+/// What a peer has for its bars.
+const ROW: i32 = 20;
 /// Between peers.
 const GAP: i32 = 8;
 const FOOT: i32 = 26;
@@ -66,7 +67,7 @@ pub(crate) fn draw(path: &Path, columns: &[Column], rows: &[Figures], caption: &
 
 fn panel_height(rows: usize) -> i32 {
     let rows = i32::try_from(rows).unwrap_or(i32::MAX / 1000);
-    TITLE + rows * (2 * BAR + GAP)
+    TITLE + rows * (ROW + GAP)
 }
 
 fn draw_column(
@@ -86,24 +87,25 @@ fn draw_column(
         (8, top + TITLE / 2),
         text(18, HPos::Left),
     ))?;
+    let bar = ROW / i32::try_from(unit.phases().len())?;
     for (at, figures) in (0_i32..).zip(rows) {
-        let y = top + TITLE + at * (2 * BAR + GAP);
+        let y = top + TITLE + at * (ROW + GAP);
         let name = figures.row.title.to_owned();
-        area.draw(&Text::new(name, (LEFT - 8, y + BAR), text(15, HPos::Right)))?;
+        area.draw(&Text::new(name, (LEFT - 8, y + ROW / 2), text(15, HPos::Right)))?;
         for (line, &phase) in (0_i32..).zip(unit.phases()) {
             let Some(value) = value(figures, column, phase) else {
                 continue;
             };
-            let y = y + line * BAR;
+            let y = y + line * bar;
             let end = scale.x(value);
             let colour = COLOURS[usize::from(phase == Phase::Warm)];
             area.draw(&Rectangle::new(
-                [(LEFT, y), (end, y + BAR - 1)],
+                [(LEFT, y), (end, y + bar - 1)],
                 colour.filled(),
             ))?;
             let label = Text::new(
                 unit.show(Some(value)),
-                (end + 4, y + BAR / 2),
+                (end + 4, y + bar / 2),
                 text(12, HPos::Left),
             );
             area.draw(&label)?;
