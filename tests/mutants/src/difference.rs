@@ -31,6 +31,7 @@ const WRAPS: u64 = 1 << 59;
 /// Marks the number of an inode in the metabox.
 const METABOX: u64 = 1 << 63;
 
+const OUTSIDE: &str = "behind the end of the metabox";
 const FAR: &str = "the place of an inode wraps around";
 
 fn is_far(nid: u64) -> bool {
@@ -81,6 +82,35 @@ impl<'a> Image<'a> {
     /// Whether the place of its root cannot be told.
     fn has_far_root(&self) -> bool {
         self.sb.as_ref().is_ok_and(|sb| is_far(sb.root_nid()))
+    }
+
+    /// The inode that an answer about attributes is of: [`SuperBlock::inode_number`] backwards.
+    fn nid(&self, attributes: &Answer) -> Option<u64> {
+        let number = number(attributes, 0)?;
+        if !self.has_metabox() {
+            return Some(number);
+        }
+        let high = (number & !0xFFFF_FFFF) >> 1;
+        Some(high | (number & 0x7FFF_FFFF) | (((number >> 31) & 1) << 63))
+    }
+
+    /// Why an inode in the metabox, or what stands with it there, cannot be read.
+    fn metabox_error(&self, nid: u64) -> Option<Error> {
+        let sb = self.sb.as_ref().ok()?;
+        if nid & METABOX == 0 {
+            return None;
+        }
+        let tail = Inode::read(&*self.bytes, sb, nid).and_then(|inode| {
+            let tail = inode.inline_tail(sb)?;
+            Ok(tail.map(|tail| (inode, tail)))
+        });
+        let (inode, tail) = match tail {
+            Err(error) => return Some(error),
+            Ok(tail) => tail?,
+        };
+        let mut room = vec![0; usize::try_from(tail.len).ok()?];
+        let read = inode.read_data(&*self.bytes, sb, tail.pos, &mut room);
+        read.err()
     }
 
     fn has_metabox(&self) -> bool {
@@ -153,16 +183,20 @@ impl Walks<'_> {
 
     fn class_of_xattrs(&self, asked: &Asked<'_>) -> Option<String> {
         let attributes = self.stock.answer(asked.path, &Question::Attributes)?;
-        let error = self.image.xattr_error(nid(attributes)?)?;
+        let error = self.image.xattr_error(self.image.nid(attributes)?)?;
         (asked.ours == &Err(EUCLEAN)).then(|| format!("xattrs: {error}"))
     }
 
     fn class_of_lookup(&self, asked: &Asked<'_>) -> Option<&'static str> {
-        if nid(asked.theirs).is_some_and(is_far) {
+        let nid = self.image.nid(asked.theirs)?;
+        if is_far(nid) {
             return Some(FAR);
         }
+        if self.image.metabox_error(nid).is_some() {
+            return Some(OUTSIDE);
+        }
         if !self.is_link_whole(asked) {
-            return Some("a link whose target is not what its size says");
+            return Some("a link without a target, or whose target is not what its size says");
         }
         let (parent, _) = asked.path.rsplit_once('/')?;
         let listing = self.ours.answer(parent, &Question::Entries)?;
@@ -171,13 +205,13 @@ impl Walks<'_> {
         (!is_sorted).then_some("a directory in disorder")
     }
 
-    /// False for a link of which stock serves an error, or another length than it says.
+    /// False for a link of which stock serves an error, nothing, or another length than it says.
     fn is_link_whole(&self, asked: &Asked<'_>) -> bool {
         let target = self.stock.answer(asked.path, &Question::Target);
         match (target, asked.theirs) {
             (Some(Ok(Value::Bytes(target))), Ok(Value::Numbers(numbers))) => {
                 let len = i128::try_from(target.len());
-                len.is_ok_and(|len| numbers.get(ATTRIBUTE_SIZE) == Some(&len))
+                len.is_ok_and(|len| len > 0 && numbers.get(ATTRIBUTE_SIZE) == Some(&len))
             }
             (target, _) => target.is_none(),
         }
@@ -209,7 +243,11 @@ impl Walks<'_> {
         if is_refused && matches!(theirs, Some(Ok(Value::Extents(extents))) if fragment(extents)) {
             return Some("a fragment outside the packed inode".to_owned());
         }
-        let nid = nid(self.stock.answer(asked.path, &Question::Attributes)?)?;
+        let attributes = self.stock.answer(asked.path, &Question::Attributes)?;
+        let nid = self.image.nid(attributes)?;
+        if is_refused && self.image.metabox_error(nid).is_some() {
+            return Some(OUTSIDE.to_owned());
+        }
         let map = match self.image.map(nid)? {
             Err(error) => return is_refused.then(|| format!("map of a compressed file: {error}")),
             Ok(map) => map,
@@ -239,7 +277,7 @@ impl Walks<'_> {
     fn is_disputed(&self, map: &Map<'_>, range: &Range<u64>) -> bool {
         let attributes = self.stock.all().filter_map(|(_, question, answer)| {
             (*question == Question::Attributes)
-                .then(|| nid(answer))
+                .then(|| self.image.nid(answer))
                 .flatten()
         });
         let packed = self.image.sb.as_ref().ok().and_then(SuperBlock::packed);
@@ -306,11 +344,6 @@ fn number(attributes: &Answer, which: usize) -> Option<u64> {
     }
 }
 
-/// The inode's number.
-fn nid(attributes: &Answer) -> Option<u64> {
-    number(attributes, 0)
-}
-
 /// Compares what two drivers have answered about one image.
 pub fn find(image: &Image<'_>, stock: &Transcript, ours: &Transcript) -> Vec<Difference> {
     let walks = Walks { image, stock, ours };
@@ -347,7 +380,10 @@ pub fn find(image: &Image<'_>, stock: &Transcript, ours: &Transcript) -> Vec<Dif
 #[cfg(test)]
 mod tests {
     use super::*;
-    use erodax_mutation::places::SUPER_BLOCK;
+    use erodax_mutation::{
+        field::Structure,
+        places::{Place, SUPER_BLOCK},
+    };
 
     fn transcript(answers: &[(&str, Question, Answer)]) -> Transcript {
         let mut transcript = Transcript::default();
@@ -456,6 +492,45 @@ mod tests {
         assert_eq!((mount(36), mount(METABOX | 36)), (None, None));
     }
 
+    /// With a metabox of ten bytes, which is the inode behind the superblock.
+    fn image_with_metabox() -> Vec<u8> {
+        let mut image = image(u64::try_from(SIZE).unwrap() / 512);
+        // Metabox and 48 bit.
+        SUPER_BLOCK.set(&mut image, "feature_incompat", 0x180);
+        SUPER_BLOCK.set(&mut image, "sb_extslots", 1);
+        SUPER_BLOCK.set(&mut image, "metabox_nid", 40);
+        let metabox = Place {
+            structure: Structure::CompactInode,
+            offset: 40 * 32,
+        };
+        metabox.set(&mut image, "i_mode", 0o100_644);
+        metabox.set(&mut image, "i_size", 10);
+        image
+    }
+
+    #[test]
+    fn numbers_lead_to_inodes() {
+        for bytes in [image(10), image_with_metabox()] {
+            let image = Image::new(&bytes);
+            let sb = image.sb.as_ref().unwrap();
+            let far = if image.has_metabox() { METABOX } else { 0 };
+            for nid in [36, 1 << 30, far | 36, far | (1 << 40)] {
+                let number = i128::from(sb.inode_number(nid));
+                let attributes = Ok(Value::Numbers(vec![number]));
+                assert_eq!(image.nid(&attributes), Some(nid));
+            }
+        }
+    }
+
+    #[test]
+    fn inodes_are_in_the_metabox() {
+        let bytes = image_with_metabox();
+        let image = Image::new(&bytes);
+        assert!(image.has_metabox());
+        assert_eq!(image.metabox_error(40), None);
+        assert_eq!(image.metabox_error(METABOX), Some(Error::OutOfBounds));
+    }
+
     #[test]
     fn fragments_have_no_place_of_their_own() {
         let page = |physical| {
@@ -485,6 +560,7 @@ mod tests {
         };
         assert!(link(Err(5)).is_some());
         assert!(link(Ok(Value::Bytes(vec![1]))).is_some());
+        assert!(link(Ok(Value::Bytes(Vec::new()))).is_some());
         assert_eq!(link(Ok(Value::Bytes(vec![1, 2]))), None);
     }
 
