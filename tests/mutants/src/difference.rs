@@ -3,7 +3,12 @@
 //! What the kernel's own EROFS serves, erodax must serve alike: what it refuses, erodax may refuse
 //! or serve. The exceptions have a class each, by a rule; `docs/fuzzing.md` says why.
 
+#[cfg(test)]
+mod crafted;
+mod elements;
 mod map;
+
+use std::{borrow::Cow, iter, ops::Range};
 
 use erodax_format::{
     inode::Inode,
@@ -14,7 +19,7 @@ use erodax_format::{
 use map::Map;
 
 use crate::{
-    images::SIZE,
+    images::{PMEM_SIZE, SIZE},
     transcript::{Answer, Question, Transcript, Value},
 };
 
@@ -26,6 +31,7 @@ const WRAPS: u64 = 1 << 59;
 /// Marks the number of an inode in the metabox.
 const METABOX: u64 = 1 << 63;
 
+const OUTSIDE: &str = "behind the end of the metabox";
 const FAR: &str = "the place of an inode wraps around";
 
 fn is_far(nid: u64) -> bool {
@@ -43,15 +49,23 @@ pub struct Difference {
 
 /// The image that both have had.
 pub struct Image<'a> {
-    bytes: &'a [u8],
+    /// As erodax sees it: with the zeros behind it, if it reaches there.
+    bytes: Cow<'a, [u8]>,
     sb: Result<SuperBlock, Error>,
 }
 
 impl<'a> Image<'a> {
     /// Looks at its superblock, if it has one.
     pub fn new(bytes: &'a [u8]) -> Self {
-        let sb = SuperBlock::read(bytes);
-        Self { bytes, sb }
+        let mut image = Self {
+            bytes: Cow::Borrowed(bytes),
+            sb: SuperBlock::read(bytes),
+        };
+        if image.is_cut_short() {
+            image.bytes.to_mut().resize(PMEM_SIZE, 0);
+            image.sb = SuperBlock::read(&*image.bytes);
+        }
+        image
     }
 
     /// Whether its superblock says that it is longer than its device.
@@ -70,6 +84,35 @@ impl<'a> Image<'a> {
         self.sb.as_ref().is_ok_and(|sb| is_far(sb.root_nid()))
     }
 
+    /// The inode that an answer about attributes is of: [`SuperBlock::inode_number`] backwards.
+    fn nid(&self, attributes: &Answer) -> Option<u64> {
+        let number = number(attributes, 0)?;
+        if !self.has_metabox() {
+            return Some(number);
+        }
+        let high = (number & !0xFFFF_FFFF) >> 1;
+        Some(high | (number & 0x7FFF_FFFF) | (((number >> 31) & 1) << 63))
+    }
+
+    /// Why an inode in the metabox, or what stands with it there, cannot be read.
+    fn metabox_error(&self, nid: u64) -> Option<Error> {
+        let sb = self.sb.as_ref().ok()?;
+        if nid & METABOX == 0 {
+            return None;
+        }
+        let tail = Inode::read(&*self.bytes, sb, nid).and_then(|inode| {
+            let tail = inode.inline_tail(sb)?;
+            Ok(tail.map(|tail| (inode, tail)))
+        });
+        let (inode, tail) = match tail {
+            Err(error) => return Some(error),
+            Ok(tail) => tail?,
+        };
+        let mut room = vec![0; usize::try_from(tail.len).ok()?];
+        let read = inode.read_data(&*self.bytes, sb, tail.pos, &mut room);
+        read.err()
+    }
+
     fn has_metabox(&self) -> bool {
         self.sb.as_ref().is_ok_and(|sb| sb.metabox().is_ok())
     }
@@ -77,19 +120,19 @@ impl<'a> Image<'a> {
     /// The map of a compressed inode; `None` if there is no such inode.
     fn map(&self, nid: u64) -> Option<Result<Map<'_>, Error>> {
         let sb = self.sb.as_ref().ok()?;
-        let inode = Inode::read(self.bytes, sb, nid).ok()?;
+        let inode = Inode::read(&*self.bytes, sb, nid).ok()?;
         let is_compressed = inode.layout.is_compressed();
-        is_compressed.then(|| Map::new(self.bytes, sb, inode))
+        is_compressed.then(|| Map::new(&self.bytes, sb, inode))
     }
 
     /// Why not all xattrs of an inode can be read.
     fn xattr_error(&self, nid: u64) -> Option<Error> {
         let sb = self.sb.as_ref().ok()?;
-        let inode = Inode::read(self.bytes, sb, nid).ok()?;
-        let prefixes: Vec<_> = Prefixes::new(self.bytes, sb)
+        let inode = Inode::read(&*self.bytes, sb, nid).ok()?;
+        let prefixes: Vec<_> = Prefixes::new(&*self.bytes, sb)
             .map_while(Result::ok)
             .collect();
-        let xattrs = Xattrs::new(self.bytes, sb, &prefixes);
+        let xattrs = Xattrs::new(&*self.bytes, sb, &prefixes);
         let (mut name, mut value) = ([0; NAME_MAX], vec![0; 1 << 16]);
         let read = xattrs.list(&inode).and_then(|mut list| {
             while let Some(entry) = list.next(&xattrs)? {
@@ -140,16 +183,20 @@ impl Walks<'_> {
 
     fn class_of_xattrs(&self, asked: &Asked<'_>) -> Option<String> {
         let attributes = self.stock.answer(asked.path, &Question::Attributes)?;
-        let error = self.image.xattr_error(nid(attributes)?)?;
+        let error = self.image.xattr_error(self.image.nid(attributes)?)?;
         (asked.ours == &Err(EUCLEAN)).then(|| format!("xattrs: {error}"))
     }
 
     fn class_of_lookup(&self, asked: &Asked<'_>) -> Option<&'static str> {
-        if nid(asked.theirs).is_some_and(is_far) {
+        let nid = self.image.nid(asked.theirs)?;
+        if is_far(nid) {
             return Some(FAR);
         }
+        if self.image.metabox_error(nid).is_some() {
+            return Some(OUTSIDE);
+        }
         if !self.is_link_whole(asked) {
-            return Some("a link whose target is not what its size says");
+            return Some("a link without a target, or whose target is not what its size says");
         }
         let (parent, _) = asked.path.rsplit_once('/')?;
         let listing = self.ours.answer(parent, &Question::Entries)?;
@@ -158,13 +205,13 @@ impl Walks<'_> {
         (!is_sorted).then_some("a directory in disorder")
     }
 
-    /// False for a link of which stock serves an error, or another length than it says.
+    /// False for a link of which stock serves an error, nothing, or another length than it says.
     fn is_link_whole(&self, asked: &Asked<'_>) -> bool {
         let target = self.stock.answer(asked.path, &Question::Target);
         match (target, asked.theirs) {
             (Some(Ok(Value::Bytes(target))), Ok(Value::Numbers(numbers))) => {
                 let len = i128::try_from(target.len());
-                len.is_ok_and(|len| numbers.get(ATTRIBUTE_SIZE) == Some(&len))
+                len.is_ok_and(|len| len > 0 && numbers.get(ATTRIBUTE_SIZE) == Some(&len))
             }
             (target, _) => target.is_none(),
         }
@@ -196,36 +243,64 @@ impl Walks<'_> {
         if is_refused && matches!(theirs, Some(Ok(Value::Extents(extents))) if fragment(extents)) {
             return Some("a fragment outside the packed inode".to_owned());
         }
-        let nid = nid(self.stock.answer(asked.path, &Question::Attributes)?)?;
-        match self.image.map(nid)? {
-            Err(error) => is_refused.then(|| format!("map of a compressed file: {error}")),
-            Ok(map) if map.is_contradictory(asked.question) => {
-                Some("a map that contradicts itself".to_owned())
-            }
-            Ok(map) if map.has_hole_inside() => {
-                Some("a hole that begins inside an lcluster".to_owned())
-            }
-            Ok(map) if is_refused => map.reason(asked.question),
-            Ok(map) => self
-                .is_disputed(&map, asked.question)
-                .then(|| "a pcluster that two files store in different ways".to_owned()),
+        let attributes = self.stock.answer(asked.path, &Question::Attributes)?;
+        let nid = self.image.nid(attributes)?;
+        if is_refused && self.image.metabox_error(nid).is_some() {
+            return Some(OUTSIDE.to_owned());
         }
+        let map = match self.image.map(nid)? {
+            Err(error) => return is_refused.then(|| format!("map of a compressed file: {error}")),
+            Ok(map) => map,
+        };
+        let range = map.range(asked.question);
+        // Where a fragment is, the packed inode's map says.
+        let packed = map.packed(&range).and_then(Result::ok);
+        let parts: Vec<_> = iter::once((&map, &range))
+            .chain(packed.iter().map(|(packed, range)| (packed, range)))
+            .collect();
+        let class = parts
+            .iter()
+            .find_map(|(map, range)| class_of_map(map, range));
+        if let Some(class) = class {
+            return Some(class.to_owned());
+        }
+        if is_refused {
+            return map.reason(range.clone());
+        }
+        let mut parts = parts.into_iter();
+        parts
+            .any(|(map, range)| self.is_disputed(map, range))
+            .then(|| "a pcluster that two files store in different ways".to_owned())
     }
 
     /// Whether a map of some file contradicts this one.
-    fn is_disputed(&self, map: &Map<'_>, question: &Question) -> bool {
+    fn is_disputed(&self, map: &Map<'_>, range: &Range<u64>) -> bool {
         let attributes = self.stock.all().filter_map(|(_, question, answer)| {
             (*question == Question::Attributes)
-                .then(|| nid(answer))
+                .then(|| self.image.nid(answer))
                 .flatten()
         });
         let packed = self.image.sb.as_ref().ok().and_then(SuperBlock::packed);
         let mut nids = attributes.chain(packed.map(|packed| packed.nid));
         nids.any(|nid| {
             let other = self.image.map(nid);
-            matches!(other, Some(Ok(other)) if map.disagrees(question, &other))
+            matches!(other, Some(Ok(other)) if map.disagrees(range.clone(), &other))
         })
     }
+}
+
+/// The class of a map of which the two drivers make different things.
+fn class_of_map(map: &Map<'_>, range: &Range<u64>) -> Option<&'static str> {
+    let elements = map.elements();
+    let is_contradictory = elements.are_unsorted()
+        || elements.have_a_wrong_distance()
+        || map.is_contradictory(range.clone());
+    if is_contradictory {
+        return Some("a map that contradicts itself");
+    }
+    elements
+        .have_a_hole_inside()
+        .then_some("a hole that begins inside an lcluster")
 }
 
 /// Whether extents are alike but for addresses that no device has.
@@ -269,11 +344,6 @@ fn number(attributes: &Answer, which: usize) -> Option<u64> {
     }
 }
 
-/// The inode's number.
-fn nid(attributes: &Answer) -> Option<u64> {
-    number(attributes, 0)
-}
-
 /// Compares what two drivers have answered about one image.
 pub fn find(image: &Image<'_>, stock: &Transcript, ours: &Transcript) -> Vec<Difference> {
     let walks = Walks { image, stock, ours };
@@ -310,7 +380,10 @@ pub fn find(image: &Image<'_>, stock: &Transcript, ours: &Transcript) -> Vec<Dif
 #[cfg(test)]
 mod tests {
     use super::*;
-    use erodax_mutation::places::SUPER_BLOCK;
+    use erodax_mutation::{
+        field::Structure,
+        places::{Place, SUPER_BLOCK},
+    };
 
     fn transcript(answers: &[(&str, Question, Answer)]) -> Transcript {
         let mut transcript = Transcript::default();
@@ -395,8 +468,9 @@ mod tests {
         assert!(page(full - 1).is_some());
         assert_eq!((page(full), page(full + 1)), (None, None));
         let mount = |blocks| class(&image(blocks), Question::Mount, Ok(Value::Done), nothing());
-        assert!(mount(full + 1).is_some());
-        assert_eq!((mount(full), mount(full - 1)), (None, None));
+        let all = u64::try_from(PMEM_SIZE).unwrap() / 512;
+        assert!(mount(all + 1).is_some());
+        assert_eq!((mount(all), mount(full - 1)), (None, None));
     }
 
     #[test]
@@ -416,6 +490,45 @@ mod tests {
         assert!(mount(WRAPS).is_some());
         assert!(mount(METABOX | WRAPS).is_some());
         assert_eq!((mount(36), mount(METABOX | 36)), (None, None));
+    }
+
+    /// With a metabox of ten bytes, which is the inode behind the superblock.
+    fn image_with_metabox() -> Vec<u8> {
+        let mut image = image(u64::try_from(SIZE).unwrap() / 512);
+        // Metabox and 48 bit.
+        SUPER_BLOCK.set(&mut image, "feature_incompat", 0x180);
+        SUPER_BLOCK.set(&mut image, "sb_extslots", 1);
+        SUPER_BLOCK.set(&mut image, "metabox_nid", 40);
+        let metabox = Place {
+            structure: Structure::CompactInode,
+            offset: 40 * 32,
+        };
+        metabox.set(&mut image, "i_mode", 0o100_644);
+        metabox.set(&mut image, "i_size", 10);
+        image
+    }
+
+    #[test]
+    fn numbers_lead_to_inodes() {
+        for bytes in [image(10), image_with_metabox()] {
+            let image = Image::new(&bytes);
+            let sb = image.sb.as_ref().unwrap();
+            let far = if image.has_metabox() { METABOX } else { 0 };
+            for nid in [36, 1 << 30, far | 36, far | (1 << 40)] {
+                let number = i128::from(sb.inode_number(nid));
+                let attributes = Ok(Value::Numbers(vec![number]));
+                assert_eq!(image.nid(&attributes), Some(nid));
+            }
+        }
+    }
+
+    #[test]
+    fn inodes_are_in_the_metabox() {
+        let bytes = image_with_metabox();
+        let image = Image::new(&bytes);
+        assert!(image.has_metabox());
+        assert_eq!(image.metabox_error(40), None);
+        assert_eq!(image.metabox_error(METABOX), Some(Error::OutOfBounds));
     }
 
     #[test]
@@ -447,6 +560,7 @@ mod tests {
         };
         assert!(link(Err(5)).is_some());
         assert!(link(Ok(Value::Bytes(vec![1]))).is_some());
+        assert!(link(Ok(Value::Bytes(Vec::new()))).is_some());
         assert_eq!(link(Ok(Value::Bytes(vec![1, 2]))), None);
     }
 

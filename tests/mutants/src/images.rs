@@ -9,9 +9,11 @@ use erodax_format::superblock::SuperBlock;
 use erodax_mutation::{mutate::Original, places::SUPER_BLOCK, seal::seal};
 use fastrand::Rng;
 
-/// The size of every image, so that each is as large as the device that has it: else one driver
-/// would find zeros behind it, where the other finds its end.
+/// The size of every image, so that each is as large as the disk of the kernel's own EROFS.
 pub const SIZE: usize = 96 << 10;
+
+/// The size of erodax's device, which is made in larger steps. Zeros follow the image there.
+pub const PMEM_SIZE: usize = 16 << 20;
 
 /// What mutants are made of.
 pub struct Seeds(Vec<(String, Original)>);

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{ensure, Context, Result};
 use erodax_mutants::{
+    images::PMEM_SIZE,
     plan::{CARVE_OUT, INPUT, SEEDS},
     Mode, Plan,
 };
@@ -18,15 +19,15 @@ use erodax_qemu::{
     Environment, InitrdBuilder, Scenario,
 };
 
-/// Memory for the image, away from where the kernel and the initrd lie.
-const PMEM: &str = "memmap=16M!0x10000000";
+/// Where the memory for the image is: away from the kernel and the initrd.
+const PMEM: u64 = 0x1000_0000;
 /// On a busy host, the check of the timer at the start of the kernel takes late interrupts for none.
 /// A task that does not come back ends the machine with a trace. Unmounting waits for grace
 /// periods, which take most of the time when they are not expedited. What guards against other
 /// programs and attackers costs a quarter of the rest, and the guest has neither. Memory that nobody
 /// clears shows what was not initialized. Kmemleak looks when it is asked to, which nobody does here;
 /// the stock kernel does not have it.
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 11] = [
     "nokaslr",
     "loglevel=3",
     "softlockup_panic=1",
@@ -38,7 +39,6 @@ const WORDS: [&str; 12] = [
     "cgroup_disable=memory",
     "init_on_alloc=0",
     "kmemleak=off",
-    PMEM,
 ];
 
 /// What to boot for a plan; `input` is an image to use as it is.
@@ -69,6 +69,9 @@ pub(super) fn scenario(
     let name = format!("fuzz-{kind}-{lane}");
     let mut scenario = Scenario::new(name, builder.build()?);
     scenario.cmdline = WORDS.map(str::to_owned).to_vec();
+    scenario
+        .cmdline
+        .push(format!("memmap={PMEM_SIZE}!{PMEM:#x}"));
     if plan.mode == Mode::CarveOut {
         scenario.cmdline.push(format!("memmap=16M${CARVE_OUT:#x}"));
     }
