@@ -12,6 +12,7 @@ pub mod expectation;
 pub mod image;
 mod kinds;
 mod ktap;
+mod probe;
 mod process;
 mod programs;
 pub mod suites;

@@ -22,6 +22,7 @@ mod images;
 mod indexes;
 mod lz4;
 mod metadata;
+mod probed;
 mod sizes;
 mod stock;
 mod streams;
@@ -134,6 +135,7 @@ pub(super) static IN_MOTION: Suite = Suite {
         long("cve_2023_53777", concurrent::looping_pclusters),
         long("cve_2026_43179_again_and_again", metadata::leaks_nothing),
         long("leaks_nothing", ground::leaks_nothing),
+        long("probed_behind_damage", probed::behind_damage),
         long("truncated", truncated::anywhere),
         long("truncated_with_a_smaller_superblock", truncated::admitted),
         long("changing_on_pmem", || changing::on(Kind::E820)),

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// A file of so many bytes that is all in one pcluster of a block is two lclusters long.
-const TWO: u64 = 8192;
+pub(super) const TWO: u64 = 8192;
 
 pub(super) const CVE_2023_52497: Row = (
     "CVE-2023-52497",
@@ -75,6 +75,30 @@ fn second_page(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.resize(8192, 0);
     bytes.split_off(4096)
 }
+
+/// Code of x86 that does nothing, of which a good pcluster is made.
+const NOP: u8 = 0x90;
+
+/// The first [`TWO`] bytes of [`COMPRESSED`] are damaged, the second [`TWO`] are not.
+pub(super) const BEHIND_DAMAGE: Attack = Attack {
+    what: "a good pcluster behind a damaged one",
+    image: &images::FULL,
+    change: |image| {
+        let bad = image.append(&Stream::default().block())?;
+        let stream = Stream::default()
+            .sequence(&[NOP], 1, 8000)
+            .literals(&[NOP; 191]);
+        let good = image.append(&stream.block())?;
+        let lclusters = [bad, good].map(|block| [Head(0, block), NonHead(1, 1)]);
+        rewrite(image, COMPRESSED, 2 * TWO, lclusters.as_flattened())
+    },
+    answers: Mounted(&[
+        (COMPRESSED, ReadAt(0), Error(Errno::UCLEAN)),
+        (COMPRESSED, ReadAt(TWO), Bytes(|| vec![NOP; 4096])),
+        (COMPRESSED, Touch(TWO + 4096), Bytes(|| vec![NOP; 4096])),
+    ]),
+    stock: Stock::Alike,
+};
 
 pub(super) const LZ4: Row = (
     "lz4",
@@ -199,25 +223,7 @@ pub(super) const LZ4: Row = (
             answers: TOO_SHORT,
             stock: Stock::Alike,
         },
-        Attack {
-            what: "a good pcluster behind a damaged one",
-            image: &images::FULL,
-            change: |image| {
-                let bad = image.append(&Stream::default().block())?;
-                let stream = Stream::default()
-                    .sequence(b"a", 1, 8000)
-                    .literals(&[b'a'; 191]);
-                let good = image.append(&stream.block())?;
-                let lclusters = [bad, good].map(|block| [Head(0, block), NonHead(1, 1)]);
-                rewrite(image, COMPRESSED, 2 * TWO, lclusters.as_flattened())
-            },
-            answers: Mounted(&[
-                (COMPRESSED, ReadAt(0), Error(Errno::UCLEAN)),
-                (COMPRESSED, ReadAt(TWO), Bytes(|| vec![b'a'; 4096])),
-                (COMPRESSED, Touch(TWO + 4096), Bytes(|| vec![b'a'; 4096])),
-            ]),
-            stock: Stock::Alike,
-        },
+        BEHIND_DAMAGE,
         Attack {
             what: "nothing but padding",
             image: &images::FULL,

@@ -33,6 +33,7 @@ use rustix::{
 use super::{each_big, programs::with_program};
 use crate::{
     kinds::{Kind, Memory},
+    probe::Probe,
     programs::{self, Answering, CHANGED, UNCHANGED},
 };
 
@@ -166,35 +167,6 @@ fn offset_in_file(program: &Answering) -> Result<u64> {
         }
     }
     anyhow::bail!("no mapping at {:#x}: {maps}", program.address)
-}
-
-/// A uprobe of tracefs.
-struct Probe<'a> {
-    tracing: &'a Path,
-}
-
-impl<'a> Probe<'a> {
-    const ENABLE: &'static str = "events/erodax_test/square/enable";
-
-    fn enable(tracing: &'a Path, file: &Path, offset: u64) -> Result<Self> {
-        let event = format!("p:erodax_test/square {}:{offset:#x}\n", file.display());
-        fs::write(tracing.join("uprobe_events"), event).context("uprobe_events")?;
-        fs::write(tracing.join(Self::ENABLE), "1").context("enabling")?;
-        Ok(Self { tracing })
-    }
-
-    /// `FILE EVENT HITS`
-    fn hits(&self) -> Result<u64> {
-        let profile = fs::read_to_string(self.tracing.join("uprobe_profile"))?;
-        let fields: Vec<&str> = profile.split_whitespace().collect();
-        let hits = fields.get(2).with_context(|| profile.clone())?;
-        Ok(hits.parse()?)
-    }
-
-    fn disable(self) -> Result<()> {
-        fs::write(self.tracing.join(Self::ENABLE), "0")?;
-        Ok(fs::write(self.tracing.join("uprobe_events"), "\n")?)
-    }
 }
 
 /// Where core dumps go.

@@ -91,7 +91,11 @@ fn draw_column(
     for (at, figures) in (0_i32..).zip(rows) {
         let y = top + TITLE + at * (ROW + GAP);
         let name = figures.row.title.to_owned();
-        area.draw(&Text::new(name, (LEFT - 8, y + ROW / 2), text(15, HPos::Right)))?;
+        area.draw(&Text::new(
+            name,
+            (LEFT - 8, y + ROW / 2),
+            text(15, HPos::Right),
+        ))?;
         for (line, &phase) in (0_i32..).zip(unit.phases()) {
             let Some(value) = value(figures, column, phase) else {
                 continue;
