@@ -7,15 +7,17 @@ mod outcome;
 mod prepare;
 
 use std::{
+    fs::File,
     path::PathBuf,
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{bail, ensure, Result};
+use anyhow::{bail, ensure, Context, Error, Result};
 use clap::Args;
 use erodax_mutants::Mode;
+use rustix::fs::{flock, FlockOperation};
 
 use crate::Host;
 use machine::Lane;
@@ -70,6 +72,30 @@ struct Run<'a> {
     over: AtomicBool,
 }
 
+impl Run<'_> {
+    /// A machine that cannot do its work ends those of the others, which may take hours.
+    fn end(&self, error: &Error) {
+        eprintln!("{error:#}");
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Logs have the names of what the machines do: until the file is closed, no other run of the
+    /// kind can write to the same ones.
+    fn lock(&self) -> Result<File> {
+        let path = self
+            .host
+            .environment
+            .logs()
+            .join(format!("fuzz-{}.lock", self.mode.name()));
+        let file =
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
+            format!("another run is at it in this checkout ({})", path.display())
+        })?;
+        Ok(file)
+    }
+}
+
 /// Returns whether nothing was found.
 pub(crate) fn fuzz(arguments: &Arguments) -> Result<bool> {
     ensure!(arguments.machines > 0, "--machines 0: there must be one");
@@ -91,6 +117,7 @@ pub(crate) fn fuzz(arguments: &Arguments) -> Result<bool> {
         keep_going: arguments.keep_going,
         over: AtomicBool::new(false),
     };
+    let _lock = run.lock()?;
     let first = arguments.seed.unwrap_or_else(now);
     let images = match arguments.input {
         Some(_) => Some(1),
@@ -102,7 +129,7 @@ pub(crate) fn fuzz(arguments: &Arguments) -> Result<bool> {
         let run = &run;
         let threads: Vec<_> = lanes
             .into_iter()
-            .map(|lane| scope.spawn(move || lane.run(run)))
+            .map(|lane| scope.spawn(move || lane.run(run).inspect_err(|error| run.end(error))))
             .collect();
         let joined = threads.into_iter().map(|thread| match thread.join() {
             Ok(outcome) => outcome,
