@@ -16,6 +16,10 @@ const BASE: [&str; 5] = [
     "printk.devkmsg=on",
 ];
 
+/// What the debug kernel gets beside those: each of its steps takes longer, and on a busy host a
+/// processor that waits for its turn for 20 seconds counts as hung otherwise. 120 seconds are the most.
+const DEBUG: [&str; 1] = ["watchdog_thresh=60"];
+
 /// One virtual machine.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -53,9 +57,12 @@ impl Scenario {
         }
     }
 
-    /// The kernel command line.
-    pub fn command_line(&self) -> String {
-        BASE.into_iter()
+    /// The kernel command line, that of the debug kernel or of another one.
+    pub fn command_line(&self, debug: bool) -> String {
+        let debug: &[&str] = if debug { &DEBUG } else { &[] };
+        BASE.iter()
+            .chain(debug)
+            .copied()
             .chain(self.cmdline.iter().map(String::as_str))
             .collect::<Vec<_>>()
             .join(" ")
@@ -70,8 +77,11 @@ mod tests {
     fn parameters_follow_those_of_every_boot() {
         let mut scenario = Scenario::new("x", PathBuf::from("/initrd"));
         scenario.cmdline = vec!["retain_initrd".into(), "nokaslr".into()];
-        let line = scenario.command_line();
-        assert!(line.starts_with("console=ttyS0 panic=-1 "), "{line}");
-        assert!(line.ends_with(" retain_initrd nokaslr"), "{line}");
+        for debug in [false, true] {
+            let line = scenario.command_line(debug);
+            assert!(line.starts_with("console=ttyS0 panic=-1 "), "{line}");
+            assert!(line.ends_with(" retain_initrd nokaslr"), "{line}");
+            assert_eq!(line.contains(" watchdog_thresh="), debug, "{line}");
+        }
     }
 }
