@@ -14,7 +14,7 @@
 SERVER=https://static.rust-lang.org/dist
 LZ4_CASES=${PROPTEST_CASES:-2}
 # Of processor time, for each of the two runs.
-MOST_SECONDS=300
+MOST_SECONDS=900
 
 # By apt's own downloader: it checks the sum, and the build root has no other one.
 download() {
