@@ -35,7 +35,7 @@ pub(super) static SUITE: Suite = Suite {
         ),
         Test {
             limit: 2,
-            ..expect("ends_a_hang", ends_a_hang, "time limit of 2 s")
+            ..expect("ends_a_hang", ends_a_hang, "killed at its time limit")
         },
         expect(
             "sees_a_kernel_warning",
