@@ -12,10 +12,11 @@ pub(crate) struct Probe<'a> {
 }
 
 impl<'a> Probe<'a> {
-    const ENABLE: &'static str = "events/erodax_test/square/enable";
+    const ENABLE: &'static str = "events/erodax_test/probe/enable";
 
+    /// Sets it at a byte of a file; `tracing` is where tracefs is mounted.
     pub(crate) fn enable(tracing: &'a Path, file: &Path, offset: u64) -> Result<Self> {
-        let event = format!("p:erodax_test/square {}:{offset:#x}\n", file.display());
+        let event = format!("p:erodax_test/probe {}:{offset:#x}\n", file.display());
         fs::write(tracing.join("uprobe_events"), event).context("uprobe_events")?;
         fs::write(tracing.join(Self::ENABLE), "1").context("enabling")?;
         Ok(Self { tracing })
