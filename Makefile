@@ -31,8 +31,12 @@ shell: tools module payload ## An interactive console in the same machine
 bench: tools module payload ## What in place costs, and the other ways to boot from memory (ARGS=--help)
 	@$(enter) $(static)/erodax-vm bench $(ARGS)
 
+host_tests = $(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
+
+# What the virtual machines say comes last.
 test: tools module payload erofs-utils gdb ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
-	$(enter) cargo test --workspace $(cargo_flags) --no-fail-fast $(ARGS)
+	@status=0; $(host_tests) || status=1; \
+	$(enter) cargo test -p erodax-tests $(cargo_flags) --no-fail-fast $(ARGS) || status=1; exit $$status
 
 test-guest: tools module payload erofs-utils gdb ## Only the tests in virtual machines (ARGS='NAME')
 	$(enter) cargo test -p erodax-tests --test guest $(cargo_flags) -- $(ARGS)
@@ -41,7 +45,7 @@ test-debug: ## Those on a kernel that checks itself: KASAN, lockdep, fault injec
 	$(MAKE) ERODAX_KERNEL=debug test-guest
 
 test-host: crates erofs-utils ## The tests that need neither a kernel nor a virtual machine
-	$(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
+	$(host_tests)
 
 # In virtual machines: GUEST=1 has erodax serve mutated images on pmem, GUEST=carve-out in memory of its own,
 # GUEST=compare the kernel's own EROFS as well.

@@ -139,7 +139,8 @@ pub(super) fn while_used() -> Result<()> {
         let path = mount.path().join(name);
         let whole = fs::read(&path)?;
         let reader = Child::start(|| read_until_gone(&path, &whole))?;
-        let mapper = Child::start(|| map_for_ever(&path, &whole))?;
+        let file = File::open(&path)?;
+        let mapper = Child::start(|| map_for_ever(&file, &whole))?;
         thread::sleep(Duration::from_millis(200));
         let begin = Instant::now();
         let _ = unplug(source)?;
@@ -148,6 +149,7 @@ pub(super) fn while_used() -> Result<()> {
         let status = mapper.wait()?;
         ensure!(status.signal() == Some(signal::BUS), "the mapper: {status}");
         ensure!(begin.elapsed() < LIMIT, "after {:?}", begin.elapsed());
+        drop(file);
         Ok(mount.unmount()?)
     })
 }
@@ -163,12 +165,11 @@ fn read_until_gone(path: &Path, whole: &[u8]) -> Result<()> {
     }
 }
 
-/// Ends by SIGBUS, or because the file cannot even be looked up.
-fn map_for_ever(path: &Path, whole: &[u8]) -> Result<()> {
-    let file = File::open(path)?;
+/// Ends by SIGBUS.
+fn map_for_ever(file: &File, whole: &[u8]) -> Result<()> {
     loop {
         drop_page_cache()?;
-        let map = Mapping::read_only(&file, whole.len())?;
+        let map = Mapping::read_only(file, whole.len())?;
         ensure!(map.bytes()[..whole.len()] == *whole, "another content");
     }
 }
