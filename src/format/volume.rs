@@ -65,8 +65,12 @@ pub trait Volume {
     fn primary(&self) -> &Self::Device;
 
     /// Further device `id`, if such devices were given, and its slot, which the caller read once
-    /// with [`SuperBlock::device_slot`]. The first one has the id 1.
-    fn extra(&self, id: u16) -> Option<(&Self::Device, DeviceSlot)>;
+    /// with [`SuperBlock::device_slot`]. The first one has the id 1. The default is a volume that has
+    /// none.
+    #[inline]
+    fn extra(&self, _id: u16) -> Option<(&Self::Device, DeviceSlot)> {
+        None
+    }
 
     /// The device of an [`Extent::Data`]; 0 is the primary one.
     ///
@@ -110,11 +114,6 @@ impl<I: Image + ?Sized> Volume for I {
     #[inline]
     fn primary(&self) -> &I {
         self
-    }
-
-    #[inline]
-    fn extra(&self, _id: u16) -> Option<(&I, DeviceSlot)> {
-        None
     }
 }
 

@@ -60,10 +60,6 @@ impl Volume for Decoded<'_> {
         self.image
     }
 
-    fn extra(&self, _id: u16) -> Option<(&[u8], DeviceSlot)> {
-        None
-    }
-
     fn read_compressed(
         &self,
         _sb: &SuperBlock,

@@ -6,7 +6,6 @@
 use erodax_format::inode::Inode;
 use erodax_format::pcluster::{Algorithm, Cursor, Data, Encoded, Encoding, Pcluster, Place};
 use erodax_format::superblock::SuperBlock;
-use erodax_format::volume::DeviceSlot;
 use erodax_format::{Error, Image, Result, Volume};
 use liblzma::stream::{Action, Status, Stream};
 use std::cell::RefCell;
@@ -80,10 +79,6 @@ impl Volume for Decoding<'_> {
 
     fn primary(&self) -> &[u8] {
         self.image
-    }
-
-    fn extra(&self, _id: u16) -> Option<(&[u8], DeviceSlot)> {
-        None
     }
 
     fn read_compressed(
