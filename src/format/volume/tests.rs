@@ -81,6 +81,11 @@ fn id_masks() {
         let sb = image(&slots).superblock();
         assert_eq!(sb.device_id_mask(), mask, "{count}");
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "so many devices take minutes")]
+fn id_mask_of_the_most_devices() {
     let mut many = TestImage::new(12, 2050);
     many.put_devices(1, &[])
         .put(field::EXTRA_DEVICES, &[0xFF, 0xFF]);

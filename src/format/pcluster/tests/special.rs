@@ -53,7 +53,7 @@ fn holes_of_a_full_index() {
 /// A hole may be longer than what any pcluster decodes to.
 #[test]
 fn long_holes() {
-    let count = 200_000_u64;
+    let count = if cfg!(miri) { 30_000 } else { 200_000_u64 };
     let elements: Vec<_> = (0..count)
         .map(|lcn| match lcn {
             0 => head(HEAD1 | LI_HOLE, 0, 0),
@@ -64,7 +64,7 @@ fn long_holes() {
         })
         .collect();
     let file = File::full(count * 512, &header(0, 0, 0, 0), &elements);
-    for pos in [0, 50 << 20, count * 512 - 1] {
+    for pos in [0, count * 256, count * 512 - 1] {
         let found = file.at(pos).unwrap();
         assert_eq!((found.start, found.data), (0, Data::Hole));
         assert!(found.len > pos && found.len <= file.size);
