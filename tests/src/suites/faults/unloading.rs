@@ -90,6 +90,9 @@ pub(super) fn fails_to_load() -> Result<()> {
 /// A user who comes at any time and finds the module or does not. Returns whether it did.
 type User = fn() -> Result<bool>;
 
+/// How long a user has what it found, at least: somebody else tries to unload the module then.
+const HELD: Duration = Duration::from_millis(2);
+
 const USERS: [(&str, User); 4] = [
     ("device", use_device),
     ("attributes", use_attributes),
@@ -155,12 +158,14 @@ fn use_device() -> Result<bool> {
     let Ok(file) = File::open("/dev/erodax0") else {
         return Ok(false);
     };
-    // The module stays from here on.
+    // The module stays from here on, however long this takes.
+    thread::sleep(HELD);
     let mut magic = [0; 4];
     file.read_exact_at(&mut magic, MAGIC.0)?;
     ensure!(magic == MAGIC.1, "{magic:x?}");
     let map = Mapping::read_only(&file, PAGE)?;
     drop(file);
+    thread::sleep(HELD);
     ensure!(map.bytes()[usize::try_from(MAGIC.0)?..].starts_with(&MAGIC.1));
     Ok(true)
 }
@@ -178,6 +183,7 @@ fn use_mount() -> Result<bool> {
     let Ok(mounted) = mount_source(node, "dax", "unloading") else {
         return Ok(false);
     };
+    thread::sleep(HELD);
     let text = fs::read_to_string(mounted.path().join("hello"))?;
     ensure!(text == HELLO, "{text:?}");
     let mut shown = fs::read_dir(MOUNTS)?;
