@@ -378,9 +378,10 @@ fn hand_over_device(device: &OsStr, from: &str, to: &str) -> Result<PathBuf> {
     Ok(node)
 }
 
+/// A disk's node is there a moment before the disk can be opened.
 pub(in crate::suites) fn wait_for(path: &Path) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !path.exists() {
+    while File::open(path).is_err() {
         ensure!(Instant::now() < deadline, "no {}", path.display());
         thread::sleep(Duration::from_millis(20));
     }
