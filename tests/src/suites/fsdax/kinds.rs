@@ -308,7 +308,7 @@ fn fsdax_namespace(uuid: &str) -> Result<()> {
     set(SEED, "mode", "ram")?;
     set(SEED, "align", HUGE)?;
     set(SEED, "uuid", uuid)?;
-    set(SEED, "namespace", NAMESPACE)?;
+    patiently(|| set(SEED, "namespace", NAMESPACE))?;
     bind(SEED)
 }
 
@@ -378,14 +378,24 @@ fn hand_over_device(device: &OsStr, from: &str, to: &str) -> Result<PathBuf> {
     Ok(node)
 }
 
-/// A disk's node is there a moment before the disk can be opened.
 pub(in crate::suites) fn wait_for(path: &Path) -> Result<()> {
+    patiently(|| {
+        File::open(path).with_context(|| path.display().to_string())?;
+        Ok(())
+    })
+}
+
+/// Tries until it succeeds: a disk's node is there a moment before the disk can be opened, and a
+/// namespace's attributes are before others find the namespace.
+fn patiently(mut step: impl FnMut() -> Result<()>) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while File::open(path).is_err() {
-        ensure!(Instant::now() < deadline, "no {}", path.display());
+    loop {
+        let result = step();
+        if result.is_ok() || Instant::now() >= deadline {
+            return result;
+        }
         thread::sleep(Duration::from_millis(20));
     }
-    Ok(())
 }
 
 /// Two partitions: one at a multiple of 2 MiB, one at an odd sector. As they are looked for when
