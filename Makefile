@@ -32,14 +32,16 @@ bench: tools module payload ## What in place costs, and the other ways to boot f
 	@$(enter) $(static)/erodax-vm bench $(ARGS)
 
 host_tests = $(enter) cargo test --workspace --exclude erodax-tests $(cargo_flags) --no-fail-fast $(ARGS)
+suites = $(enter) cargo test -p erodax-tests $(cargo_flags)
 
 # What the virtual machines say comes last.
 test: tools module payload erofs-utils gdb ## Every test, those in virtual machines included (ARGS='-- NAME' selects)
 	@status=0; $(host_tests) || status=1; \
-	$(enter) cargo test -p erodax-tests $(cargo_flags) --no-fail-fast $(ARGS) || status=1; exit $$status
+	$(suites) --no-fail-fast --lib --bins --test '[!g]*' $(ARGS) || status=1; \
+	$(suites) --test guest $(ARGS) || status=1; exit $$status
 
 test-guest: tools module payload erofs-utils gdb ## Only the tests in virtual machines (ARGS='NAME')
-	$(enter) cargo test -p erodax-tests --test guest $(cargo_flags) -- $(ARGS)
+	$(suites) --test guest -- $(ARGS)
 
 test-debug: ## Those on a kernel that checks itself: KASAN, lockdep, fault injection (ARGS='NAME')
 	$(MAKE) ERODAX_KERNEL=debug test-guest
