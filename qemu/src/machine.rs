@@ -107,7 +107,7 @@ impl Machine {
         if !scenario.initrd.as_os_str().is_empty() {
             command.arg("-initrd").arg(&scenario.initrd);
         }
-        command.args(["-append", &scenario.command_line()]);
+        command.args(["-append", &scenario.command_line(environment.debug)]);
         for (address, file) in &scenario.ram_files {
             command.arg("-device").arg(ram_file(*address, file));
         }

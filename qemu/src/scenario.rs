@@ -5,20 +5,21 @@
 use std::{path::PathBuf, time::Duration};
 
 /// The kernel parameters of every boot. `panic=-1` together with QEMU's `-no-reboot` ends the VM
-/// at once on a panic; the crypto self-tests would otherwise run in the background for seconds; and the
-/// markers that the agent logs must not be rate-limited away. The others are for a busy host: its
-/// emulated timer comes too late for the kernel, which gives up then; a processor that waits for its
-/// turn for 20 seconds counts as hung otherwise (120 are the most), or a task of low priority that the
-/// others keep from its end. What does hang ends at a machine's time limit.
-const BASE: [&str; 7] = [
+/// at once on a panic; the crypto self-tests would otherwise run in the background for seconds;
+/// a busy host's emulated timer comes too late for the kernel, which gives up then; and the markers
+/// that the agent logs must not be rate-limited away.
+const BASE: [&str; 5] = [
     "console=ttyS0",
     "panic=-1",
     "cryptomgr.notests=1",
-    "printk.devkmsg=on",
     "no_timer_check",
-    "watchdog_thresh=60",
-    "rcupdate.rcu_cpu_stall_timeout=120",
+    "printk.devkmsg=on",
 ];
+
+/// What the debug kernel gets beside those: each of its steps takes longer, and on a busy host a
+/// processor that waits for its turn for 20 seconds counts as hung otherwise, or a task of low priority
+/// that the others keep from its end. 120 seconds are the most for a processor.
+const DEBUG: [&str; 2] = ["watchdog_thresh=60", "rcupdate.rcu_cpu_stall_timeout=120"];
 
 /// One virtual machine.
 #[derive(Clone, Debug)]
@@ -57,9 +58,11 @@ impl Scenario {
         }
     }
 
-    /// The kernel command line.
-    pub fn command_line(&self) -> String {
+    /// The kernel command line, that of the debug kernel or of another one.
+    pub fn command_line(&self, debug: bool) -> String {
+        let debug: &[&str] = if debug { &DEBUG } else { &[] };
         BASE.iter()
+            .chain(debug)
             .copied()
             .chain(self.cmdline.iter().map(String::as_str))
             .collect::<Vec<_>>()
@@ -75,8 +78,11 @@ mod tests {
     fn parameters_follow_those_of_every_boot() {
         let mut scenario = Scenario::new("x", PathBuf::from("/initrd"));
         scenario.cmdline = vec!["retain_initrd".into(), "nokaslr".into()];
-        let line = scenario.command_line();
-        assert!(line.starts_with("console=ttyS0 panic=-1 "), "{line}");
-        assert!(line.ends_with(" retain_initrd nokaslr"), "{line}");
+        for debug in [false, true] {
+            let line = scenario.command_line(debug);
+            assert!(line.starts_with("console=ttyS0 panic=-1 "), "{line}");
+            assert!(line.ends_with(" retain_initrd nokaslr"), "{line}");
+            assert_eq!(line.contains(" watchdog_thresh="), debug, "{line}");
+        }
     }
 }
